@@ -50,11 +50,22 @@ pub struct LeafRow {
     pub checksum: u32,
 }
 
-/// An object that has left the state and may be deleted now.
+/// An object that has left the state; `index` and `id` together are its key in the garbage list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GarbageRow {
+    pub index: u64,
     pub id: ObjectId,
     pub lineage: Lineage,
+    pub kind: GarbageKind,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GarbageKind {
+    /// The object alone goes (a set object, a stream object, a leaf whose list lives on, or one prepared and
+    /// never committed, which may not exist).
+    Object,
+    /// A leaf that goes with every stream object it lists: they are deleted first, the leaf last.
+    LeafAndListed,
 }
 
 /// One stream's part of a new set object.
@@ -79,18 +90,42 @@ pub struct NewObject {
     pub checksum: u32,
 }
 
-/// A compaction: inputs leave, outputs come, in one commit that holds only while every input lives.
+/// A live set object with the slices of its footer exactly as they were committed: the quorum keeps only their hash.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SetInput {
+    pub id: ObjectId,
+    pub slices: Vec<SliceRange>,
+}
+
+/// A compaction: inputs leave, outputs come, in one commit that holds only while every input lives and the outputs
+/// cover what the inputs held and the log still needs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CompactionCommit {
-    pub set_objects_in: Vec<ObjectId>,
-    pub stream_objects_in: Vec<ObjectId>,
-    pub leaves_in: Vec<ObjectId>,
-    /// A merge writes one set object with the slices of its inputs.
-    pub set_object_out: Option<NewObject>,
-    /// A split writes one stream object per stream; each begins at the stream's `so_end`, which it moves to its end.
-    pub stream_objects_out: Vec<(NewObject, SliceRange)>,
-    /// Leaves that take the place of the stream objects they list.
-    pub leaves_out: Vec<(NewObject, SliceRange, u32)>,
+    /// Set objects that go.
+    pub set_objects_in: Vec<SetInput>,
+    /// Set objects that hold the inputs' slices (a merge).
+    pub set_objects_out: Vec<(NewObject, Vec<SliceRange>)>,
+    pub streams: Vec<StreamSwap>,
+}
+
+/// The part of a compaction that concerns one stream. Objects and leaves are named by (first offset, id).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct StreamSwap {
+    pub stream: StreamId,
+    /// Stream objects whose bytes are needed no more.
+    pub retired: Vec<(Offset, ObjectId)>,
+    /// Stream objects that an output leaf lists from here on; their bytes stay.
+    pub listed: Vec<(Offset, ObjectId)>,
+    /// Leaves that go.
+    pub leaves: Vec<(Offset, ObjectId)>,
+    /// Stream objects that those leaves list and no output leaf does.
+    pub unlisted: Vec<ObjectId>,
+    /// Prepared objects that an output leaf lists at once, without ever having a row.
+    pub listed_new: Vec<ObjectId>,
+    /// New stream objects (a split, or a merge of small ones); those that begin at `so_end` move it up.
+    pub new_objects: Vec<(NewObject, SliceRange)>,
+    /// New leaves with the number of objects each lists.
+    pub new_leaves: Vec<(NewObject, SliceRange, u32)>,
 }
 
 /// What a commit did. Slices of streams deleted meanwhile are dropped, the rest counts.
@@ -132,8 +167,8 @@ pub trait ObjectManager: Send + Sync + 'static {
     fn commit_upload(&self, commit: UploadCommit) -> BoxFuture<'_, Result<Committed, ManagerError>>;
     fn commit_compaction(&self, commit: CompactionCommit) -> BoxFuture<'_, Result<Committed, ManagerError>>;
     /// Set objects of which no slice lives any more.
-    fn retire_set_objects(&self, ids: Vec<ObjectId>) -> BoxFuture<'_, Result<(), ManagerError>>;
-    fn confirm_deleted(&self, ids: Vec<ObjectId>) -> BoxFuture<'_, Result<(), ManagerError>>;
+    fn retire_set_objects(&self, objects: Vec<SetInput>) -> BoxFuture<'_, Result<(), ManagerError>>;
+    fn confirm_deleted(&self, rows: Vec<GarbageRow>) -> BoxFuture<'_, Result<(), ManagerError>>;
     /// Everything of this WAL below the mark is in committed objects; called before the WAL is trimmed.
     fn trim_wal(&self, wal: WalId, below: Position) -> BoxFuture<'_, Result<(), ManagerError>>;
     /// A sealed WAL that holds nothing uncommitted any more; called before its medium deletes it.
