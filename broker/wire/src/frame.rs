@@ -1,0 +1,93 @@
+//! Splits what a connection receives into frames.
+//!
+//! Owns: the connection's read buffer and how far it may grow.
+//! Invariants: a frame is handed out as a slice of the buffer it was read into; room for bytes that have not arrived is
+//! never more than the larger of [`GROW_MIN`] and the bytes that have; a size that is negative or above the maximum
+//! ends the connection before anything is reserved for it (TLS or HTTP on a plaintext port reads as such a size).
+//! Never: reads a socket, or looks into a frame.
+//!
+//! ```ignore
+//! loop {
+//!     while let Some(frame) = frames.next_frame()? { … }
+//!     if socket.read_buf(frames.buffer()).await? == 0 { … }
+//! }
+//! ```
+
+use bytes::{Buf, Bytes, BytesMut};
+use thiserror::Error;
+
+const PREFIX: usize = 4;
+/// Room kept for a connection that has announced nothing.
+pub const IDLE_ROOM: usize = 8 * 1024;
+/// The least step in which the buffer grows towards an announced size.
+pub const GROW_MIN: usize = 64 * 1024;
+
+/// Why a connection is closed without an answer.
+#[derive(Debug, Error, PartialEq, Eq, Clone, Copy)]
+pub enum FrameError {
+    #[error("frame size {0} is negative")]
+    Negative(i32),
+    #[error("frame size {size} is above the maximum of {max}")]
+    Oversized { size: i32, max: usize },
+}
+
+/// One per connection.
+#[derive(Debug)]
+pub struct FrameReader {
+    buffer: BytesMut,
+    max_bytes: usize,
+}
+
+impl FrameReader {
+    /// `max_bytes` is `socket.request.max.bytes`.
+    #[must_use]
+    pub fn new(max_bytes: usize) -> FrameReader {
+        FrameReader { buffer: BytesMut::new(), max_bytes }
+    }
+
+    /// The maximum from the next size prefix on, for a limit that is lower before authentication.
+    pub fn set_max_bytes(&mut self, max_bytes: usize) {
+        self.max_bytes = max_bytes;
+    }
+
+    /// The buffer to read into, with room made. Call after [`next_frame`](Self::next_frame) returned `None`.
+    pub fn buffer(&mut self) -> &mut BytesMut {
+        let received = self.buffer.len();
+        let room = match self.announced() {
+            Ok(Some(size)) => (PREFIX + size).saturating_sub(received).min(received.max(GROW_MIN)),
+            _ => 0,
+        };
+        self.buffer.reserve(room.max(IDLE_ROOM));
+        &mut self.buffer
+    }
+
+    /// The next whole frame without its size prefix, or `None` until more bytes arrive.
+    ///
+    /// # Errors
+    /// [`FrameError`] for a size that no client sends; the same error is returned from then on.
+    pub fn next_frame(&mut self) -> Result<Option<Bytes>, FrameError> {
+        match self.announced()? {
+            Some(size) if self.buffer.len() - PREFIX >= size => {
+                self.buffer.advance(PREFIX);
+                Ok(Some(self.buffer.split_to(size).freeze()))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Bytes received that belong to no frame yet: 0 when the peer may close without cutting a request in two.
+    #[must_use]
+    pub fn pending(&self) -> usize {
+        self.buffer.len()
+    }
+
+    fn announced(&self) -> Result<Option<usize>, FrameError> {
+        let Some(prefix) = self.buffer.first_chunk::<PREFIX>() else { return Ok(None) };
+        let size = i32::from_be_bytes(*prefix);
+        match usize::try_from(size) {
+            Err(_) => Err(FrameError::Negative(size)),
+            Ok(n) if n > self.max_bytes => Err(FrameError::Oversized { size, max: self.max_bytes }),
+            Ok(n) => Ok(Some(n)),
+        }
+    }
+}
