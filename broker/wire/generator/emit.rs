@@ -26,7 +26,7 @@ use kafka_protocol::messages::*;
 use kafka_protocol::protocol::StrBytes;
 
 #[rustfmt::skip]
-pub(crate) static REQUESTS: &[Request] = &[
+pub static REQUESTS: &[Request] = &[
 ";
 
 fn request(out: &mut String, d: &Definition) {

@@ -6,7 +6,7 @@
 //! ends the connection before anything is reserved for it (TLS or HTTP on a plaintext port reads as such a size).
 //! Never: reads a socket, or looks into a frame.
 //!
-//! ```ignore
+//! ```text
 //! loop {
 //!     while let Some(frame) = frames.next_frame()? { … }
 //!     if socket.read_buf(frames.buffer()).await? == 0 { … }
@@ -53,11 +53,14 @@ impl FrameReader {
     /// The buffer to read into, with room made. Call after [`next_frame`](Self::next_frame) returned `None`.
     pub fn buffer(&mut self) -> &mut BytesMut {
         let received = self.buffer.len();
-        let room = match self.announced() {
-            Ok(Some(size)) => (PREFIX + size).saturating_sub(received).min(received.max(GROW_MIN)),
-            _ => 0,
+        let (missing, most) = match self.announced() {
+            Ok(Some(size)) => ((PREFIX + size).saturating_sub(received), received.max(GROW_MIN)),
+            _ => (IDLE_ROOM, IDLE_ROOM),
         };
-        self.buffer.reserve(room.max(IDLE_ROOM));
+        // Not before the room is nearly used up: growing copies what is there.
+        if self.buffer.capacity() - received < missing.min(IDLE_ROOM) {
+            self.buffer.reserve(missing.min(most));
+        }
         &mut self.buffer
     }
 

@@ -65,6 +65,14 @@ pub enum GuardError {
 /// # Errors
 /// [`GuardError`] when the body is not a whole message of that version, or is out of proportion in memory.
 pub fn check(key: i16, version: i16, body: &[u8]) -> Result<(), GuardError> {
+    cost(key, version, body).map(|_| ())
+}
+
+/// As [`check`], and tells how many bytes decoding will allocate at most.
+///
+/// # Errors
+/// As [`check`].
+pub fn cost(key: i16, version: i16, body: &[u8]) -> Result<usize, GuardError> {
     let request = schema::request(key).ok_or(GuardError::UnknownKey(key))?;
     if !(request.min..=request.max).contains(&version) {
         return Err(GuardError::UnsupportedVersion { name: request.name, version });
@@ -73,7 +81,11 @@ pub fn check(key: i16, version: i16, body: &[u8]) -> Result<(), GuardError> {
     let mut walk =
         Walk { left: body, version, flexible: request.is_flexible_in(version), allowed, budget: allowed };
     walk.fields(request.fields)?;
-    if walk.left.is_empty() { Ok(()) } else { Err(GuardError::Trailing(walk.left.len())) }
+    if walk.left.is_empty() {
+        Ok(allowed - walk.budget + COST_ASIDE)
+    } else {
+        Err(GuardError::Trailing(walk.left.len()))
+    }
 }
 
 /// Reads an unsigned variable-length number of at most 32 bits off the front.

@@ -11,7 +11,7 @@ pub mod produce;
 pub mod records;
 pub mod request;
 pub mod response;
+pub mod schema;
 pub mod versions;
 
-mod schema;
 mod varint;

@@ -3,13 +3,16 @@
 //! Owns: the table (generated, `schema/table.rs`) and its vocabulary. Version ranges, header versions and the guard
 //! are read from it, so there is one statement of what Kafka 4.1 is.
 //! Invariants: sorted by key; nesting is finite, since the table is a constant.
-//! Never: describes responses; those are encoded from values that are already in memory.
+//! Never: describes responses; those are encoded from values that are already in memory. Public for tests that make
+//! requests from it; the broker reads it through `versions` and `guard`.
 
 mod table;
 
-pub(crate) use table::REQUESTS;
+pub use table::REQUESTS;
 
-pub(crate) struct Request {
+/// One request of all versions.
+#[derive(Debug)]
+pub struct Request {
     pub key: i16,
     pub name: &'static str,
     pub min: i16,
@@ -19,15 +22,20 @@ pub(crate) struct Request {
     pub fields: &'static [Field],
 }
 
-pub(crate) struct Field {
+/// A field, in wire order.
+#[derive(Debug)]
+pub struct Field {
     pub name: &'static str,
     pub versions: (i16, i16),
     pub nullable: (i16, i16),
+    /// Set for a field that is written in the tagged section of its struct.
     pub tag: Option<u32>,
     pub kind: Kind,
 }
 
-pub(crate) enum Kind {
+/// How a value is written.
+#[derive(Debug)]
+pub enum Kind {
     Fixed(usize),
     /// Length i16, or compact.
     Text,
@@ -42,7 +50,8 @@ pub(crate) enum Kind {
     },
 }
 
-pub(crate) const MAX: i16 = i16::MAX;
+/// An upper bound that no version reaches.
+pub const MAX: i16 = i16::MAX;
 const INT8: Kind = Kind::Fixed(1);
 const INT16: Kind = Kind::Fixed(2);
 const INT32: Kind = Kind::Fixed(4);
@@ -80,21 +89,26 @@ impl Field {
         self
     }
 
+    #[must_use]
     pub fn is_in(&self, version: i16) -> bool {
         (self.versions.0..=self.versions.1).contains(&version)
     }
 
+    #[must_use]
     pub fn is_nullable_in(&self, version: i16) -> bool {
         (self.nullable.0..=self.nullable.1).contains(&version)
     }
 }
 
 impl Request {
+    #[must_use]
     pub fn is_flexible_in(&self, version: i16) -> bool {
         self.flexible_from.is_some_and(|from| version >= from)
     }
 }
 
-pub(crate) fn request(key: i16) -> Option<&'static Request> {
+/// The request of a key.
+#[must_use]
+pub fn request(key: i16) -> Option<&'static Request> {
     REQUESTS.binary_search_by_key(&key, |r| r.key).ok().map(|i| &REQUESTS[i])
 }

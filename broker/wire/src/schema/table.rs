@@ -6,7 +6,7 @@ use kafka_protocol::messages::*;
 use kafka_protocol::protocol::StrBytes;
 
 #[rustfmt::skip]
-pub(crate) static REQUESTS: &[Request] = &[
+pub static REQUESTS: &[Request] = &[
 Request { key: 0, name: "Produce", min: 3, max: 13, flexible_from: Some(9), fields: &[
   field("TransactionalId", TEXT).versions(3, MAX).nullable(3, MAX),
   field("Acks", INT16),
@@ -711,4 +711,4 @@ Request { key: 92, name: "DeleteShareGroupOffsets", min: 0, max: 0, flexible_fro
   ]), size_of::<delete_share_group_offsets_request::DeleteShareGroupOffsetsRequestTopic>())),
 ] },
 ];
-// crc32c 4572d782
+// crc32c bae5bc82
