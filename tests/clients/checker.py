@@ -107,13 +107,13 @@ class Checker:
 
     def judge_acks(self):
         by_place = {}
-        final = set()
+        finals = collections.defaultdict(list)
         for reader, topic, partition, start, end in self.ranges:
             offsets = set(self.read_by[(reader, topic, partition)])
             holes = [offset for offset in range(start, end) if offset not in offsets]
             if holes:
                 self.found("hole", f"{reader} read {topic}-{partition} {start}..{end} without {holes[:3]} ({len(holes)} in all)")
-            final.update((topic, partition, offset) for offset in offsets)
+            finals[(topic, partition)].append(offsets)
         for identity, place in self.acked.items():
             other = by_place.setdefault(place, identity)
             if other != identity:
@@ -121,7 +121,9 @@ class Checker:
             there = self.content.get(place)
             if there is not None and there[0] != identity:
                 self.found("two-values", f"{show(place)} was acknowledged for {identity}, and read as {there[0]}")
-            if there is None or place not in final or there[0] != identity:
+            read_at_the_end = finals[place[:2]]
+            everywhere = bool(read_at_the_end) and all(place[2] in offsets for offsets in read_at_the_end)
+            if there is None or there[0] != identity or not everywhere:
                 self.found("lost", f"{identity} was acknowledged at {show(place)} and is not there at the end")
             read_at = self.place.get(identity)
             if read_at is not None and read_at != place:
