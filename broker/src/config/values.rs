@@ -1,0 +1,131 @@
+//! The settings that somebody made, checked one by one and merged by precedence.
+//!
+//! Owns: which value of a key holds and where it came from.
+//! Invariants: every value of every source passes its key's check, also one that a later source overrides, so that
+//! an override never hides a mistake; one warning per key.
+//! Never: checks one key against another (that is `checks`).
+
+use std::collections::BTreeMap;
+
+use super::error::{ConfigError, Origin, Warning};
+use super::kafka_keys::{LISTENER_PREFIX, LISTENER_PREFIX_WHY};
+use super::key::{Class, Default, Key};
+use super::sources::Entry;
+use super::{table, value};
+
+/// A value that somebody set, in canonical form.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Setting {
+    pub value: String,
+    pub origin: Origin,
+}
+
+/// What is set, by key. Keys that nobody set are absent; their default is in the table.
+#[derive(Clone, Debug, std::default::Default, PartialEq, Eq)]
+pub struct Values {
+    set: BTreeMap<&'static str, Setting>,
+}
+
+impl Values {
+    /// The value that somebody set.
+    #[must_use]
+    pub fn explicit(&self, name: &str) -> Option<&Setting> {
+        self.set.get(name)
+    }
+
+    /// The value that holds, as text; None if nothing is set and the default is none, or computed.
+    #[must_use]
+    pub fn text(&self, name: &str) -> Option<&str> {
+        if let Some(setting) = self.set.get(name) {
+            return Some(&setting.value);
+        }
+        match table::find(name)?.default {
+            Default::Value(text) => Some(text),
+            Default::Unset | Default::Computed(_) => None,
+        }
+    }
+
+    /// Where the value that holds came from.
+    #[must_use]
+    pub fn origin(&self, name: &str) -> Origin {
+        self.set.get(name).map_or(Origin::Default, |setting| setting.origin.clone())
+    }
+
+    /// Entries in order of precedence, the weakest first.
+    pub(super) fn merge(entries: Vec<Entry>, warnings: &mut Vec<Warning>) -> Result<Self, Vec<ConfigError>> {
+        let mut merged = Self::default();
+        let mut errors = Vec::new();
+        let mut ignored = BTreeMap::new();
+        for entry in entries {
+            let Some(key) = table::find(&entry.key) else {
+                if entry.key.starts_with(LISTENER_PREFIX) {
+                    ignored.insert(entry.key.clone(), (entry.origin, LISTENER_PREFIX_WHY));
+                } else {
+                    errors.push(unknown(entry));
+                }
+                continue;
+            };
+            match checked(key, &entry) {
+                Ok(setting) => {
+                    if let Class::NoEffect { why } = key.class {
+                        ignored.insert(entry.key, (entry.origin, why));
+                    }
+                    merged.set.insert(key.name, setting);
+                }
+                Err(error) => errors.push(error),
+            }
+        }
+        warnings.extend(ignored.into_iter().map(|(key, (origin, why))| Warning {
+            key,
+            origin,
+            why: why.to_owned(),
+        }));
+        if errors.is_empty() { Ok(merged) } else { Err(errors) }
+    }
+}
+
+fn checked(key: &Key, entry: &Entry) -> Result<Setting, ConfigError> {
+    let refuse = |problem: String, remedy: String| ConfigError::Value {
+        key: entry.key.clone(),
+        value: if key.is_sensitive() { "[hidden]".to_owned() } else { entry.value.clone() },
+        origin: entry.origin.clone(),
+        problem,
+        remedy,
+    };
+    let value = value::check_with_unit(key.kind, key.unit, key.bounds, &entry.value)
+        .map_err(|problem| refuse(problem, possible(key)))?;
+    if let Class::Refused { why, remedy } = key.class {
+        let harmless = match key.default {
+            Default::Value(default) => value == default,
+            Default::Unset | Default::Computed(_) => value.is_empty(),
+        };
+        if !harmless {
+            return Err(refuse(why.to_owned(), remedy.to_owned()));
+        }
+    }
+    Ok(Setting { value, origin: entry.origin.clone() })
+}
+
+fn possible(key: &Key) -> String {
+    match key.default {
+        Default::Value(default) if !default.is_empty() => {
+            format!("correct it, or leave it out for the default, {default}")
+        }
+        _ => format!("correct it, or leave it out; see tidegate config explain {}", key.name),
+    }
+}
+
+fn unknown(entry: Entry) -> ConfigError {
+    let remedy = match (table::nearest(&entry.key), &entry.origin) {
+        (Some(near), Origin::Environment { .. }) => {
+            let near = table::find(near).map(Key::env_name).unwrap_or_default();
+            format!("did you mean {near}?")
+        }
+        (Some(near), _) => format!("did you mean {near}?"),
+        (None, Origin::Environment { .. }) => {
+            "unset it: variables that begin with TIDEGATE_ are settings; tidegate config explain lists the keys".to_owned()
+        }
+        (None, _) => "remove it; tidegate config explain lists the keys".to_owned(),
+    };
+    ConfigError::UnknownKey { key: entry.key, origin: entry.origin, remedy }
+}
