@@ -6,4 +6,12 @@
 //! different bytes; nothing is returned whose checksum was not checked after it left a disk or the network.
 //! Never: knows Kafka requests, Raft, or leases; decides offsets.
 
+pub mod budget;
+pub(crate) mod cache;
+pub mod format;
+pub mod io;
 pub mod manager;
+pub(crate) mod read;
+pub mod storage;
+pub mod stream;
+pub(crate) mod upload;
