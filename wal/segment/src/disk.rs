@@ -6,6 +6,12 @@
 use std::io;
 use std::sync::Arc;
 
+mod os;
+#[cfg(any(test, feature = "sim"))]
+pub mod sim;
+
+pub use os::OsDisk;
+
 /// A directory tree. Paths are relative, `/`-separated, below the disk's root.
 pub trait Disk: Send + Sync + 'static {
     /// Creates a file that must not exist, of `len` zero bytes, fully written (not only reserved) but not synced.
@@ -16,12 +22,16 @@ pub trait Disk: Send + Sync + 'static {
     /// File names directly in `path`, sorted; empty when the directory does not exist.
     fn list(&self, path: &str) -> io::Result<Vec<String>>;
     fn remove(&self, path: &str) -> io::Result<()>;
+    /// Replaces `to` when it exists.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+    /// As `rename`, but `AlreadyExists` when `to` exists: of several that race, one wins.
+    fn rename_new(&self, from: &str, to: &str) -> io::Result<()>;
     /// Makes creations, renames and removals in the directory durable.
     fn sync_dir(&self, path: &str) -> io::Result<()>;
 }
 
 /// One file.
+#[allow(clippy::len_without_is_empty, reason = "a length that may fail; nobody asks whether a file is empty")]
 pub trait File: Send + Sync + 'static {
     fn len(&self) -> io::Result<u64>;
     /// Writes all of `parts`, one after the other, at `offset`.

@@ -7,3 +7,35 @@
 //! Never: knows what a record means, retries a sync, allocates by a length it has not checked.
 
 pub mod disk;
+mod error;
+mod files;
+pub mod format;
+mod log;
+mod names;
+mod recover;
+mod scan;
+
+pub use error::{FilesError, LogError, OpenError, ReadError};
+pub use files::LogFiles;
+pub use format::{HEAD_BIT, Meta};
+pub use log::{LogIdentity, LogOptions, OpenRequest, SegmentLog};
+pub use scan::FoundRecord;
+
+/// Whether `dir` holds any file of log `log`.
+///
+/// # Errors
+/// [`OpenError::Io`] when the directory cannot be listed.
+pub fn exists(disk: &dyn disk::Disk, dir: &str, log: u64) -> Result<bool, OpenError> {
+    Ok(logs_in(disk, dir)?.contains(&log))
+}
+
+/// Ids of the logs that have files in `dir`, in order.
+///
+/// # Errors
+/// [`OpenError::Io`] when the directory cannot be listed.
+pub fn logs_in(disk: &dyn disk::Disk, dir: &str) -> Result<Vec<u64>, OpenError> {
+    let names = disk.list(dir).map_err(error::io_at(dir))?;
+    let mut logs: Vec<u64> = names.iter().filter_map(|name| names::log_of(name)).collect();
+    logs.dedup();
+    Ok(logs)
+}
