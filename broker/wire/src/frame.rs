@@ -94,3 +94,53 @@ impl FrameReader {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_come_out_however_the_bytes_come_in() {
+        let payloads: [&[u8]; 4] = [b"", b"a", b"some bytes", &[7; 300]];
+        let stream: Vec<u8> =
+            payloads.iter().flat_map(|p| [&(p.len() as u32).to_be_bytes()[..], p].concat()).collect();
+        for step in [1, 2, 3, 5, 64, stream.len()] {
+            let mut frames = FrameReader::new(300);
+            let mut seen = Vec::new();
+            for part in stream.chunks(step) {
+                frames.buffer().extend_from_slice(part);
+                while let Some(frame) = frames.next_frame().expect("sizes are fine") {
+                    seen.push(frame);
+                }
+            }
+            assert_eq!(seen, payloads, "in steps of {step}");
+            assert_eq!(frames.pending(), 0);
+        }
+    }
+
+    #[test]
+    fn sizes_that_no_client_sends_end_the_connection() {
+        let read = |max: usize, prefix: [u8; 4]| {
+            let mut frames = FrameReader::new(max);
+            frames.buffer().extend_from_slice(&prefix);
+            let first = frames.next_frame();
+            assert_eq!(frames.next_frame(), first, "and stay so");
+            first
+        };
+        let max = 104_857_600;
+        assert_eq!(read(max, *b"GET "), Err(FrameError::Oversized { size: 1_195_725_856, max }));
+        assert_eq!(read(max, (-1_i32).to_be_bytes()), Err(FrameError::Negative(-1)));
+        assert_eq!(read(max, i32::MIN.to_be_bytes()), Err(FrameError::Negative(i32::MIN)));
+        assert_eq!(read(100, 101_i32.to_be_bytes()), Err(FrameError::Oversized { size: 101, max: 100 }));
+        assert_eq!(read(100, 100_i32.to_be_bytes()), Ok(None));
+    }
+
+    #[test]
+    fn a_lower_maximum_holds_from_the_next_prefix() {
+        let mut frames = FrameReader::new(10);
+        frames.buffer().extend_from_slice(&[0, 0, 0, 20]);
+        assert!(frames.next_frame().is_err());
+        frames.set_max_bytes(20);
+        assert_eq!(frames.next_frame(), Ok(None));
+    }
+}

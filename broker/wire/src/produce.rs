@@ -177,3 +177,123 @@ fn check_content(head: &BatchHead) -> Result<(), BatchRefusal> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::records::RecordsBuilder;
+    use bytes::BytesMut;
+    use tidegate_common::Offset;
+
+    const LIMITS: BatchLimits = BatchLimits { max_message_bytes: 1000 };
+
+    fn batch() -> Batch {
+        let mut builder = RecordsBuilder::new(Codec::None).producer(4, 0, 9);
+        builder.push(100, Some(b"k"), Some(b"v"), &[]).push(200, None, Some(b"w"), &[]);
+        builder.build(Offset(0))
+    }
+
+    fn sent(batches: &[Batch]) -> Bytes {
+        let mut out = BytesMut::new();
+        batches.iter().for_each(|b| b.write_to(&mut out));
+        out.freeze()
+    }
+
+    /// What becomes of the batch with some head bytes changed and a CRC that fits.
+    fn changed(at: usize, bytes: &[u8]) -> Result<Batch, BatchRefusal> {
+        let mut batch = batch();
+        batch.head.0[at..at + bytes.len()].copy_from_slice(bytes);
+        batch.reseal();
+        parse_produce_batch(sent(&[batch]), 9, &LIMITS)
+    }
+
+    #[test]
+    fn a_good_batch_is_taken_and_its_body_not_copied() {
+        let records = sent(&[batch()]);
+        let taken = parse_produce_batch(records.clone(), 3, &LIMITS).expect("good");
+        assert_eq!(taken, batch());
+        assert_eq!(taken.body.as_ptr(), records[tidegate_common::HEAD_LEN..].as_ptr());
+    }
+
+    #[test]
+    fn each_refusal_has_kafkas_code() {
+        let parse = |records: Bytes| parse_produce_batch(records, 9, &LIMITS).expect_err("refused");
+        let code = |result: Result<Batch, BatchRefusal>| result.expect_err("refused").code();
+        assert_eq!(parse(Bytes::new()).code(), 87, "empty");
+        assert_eq!(parse(sent(&[batch(), batch()])), BatchRefusal::SeveralBatches);
+        assert_eq!(parse(sent(&[batch(), batch()])).code(), 87);
+        assert_eq!(parse(Bytes::from_static(&[0; 30])), BatchRefusal::OldMagic(0));
+        assert_eq!(code(changed(16, &[1])), 87, "magic 1");
+        assert_eq!(code(changed(16, &[3])), 2, "magic 3");
+        assert_eq!(code(changed(8, &200_i32.to_be_bytes())), 2, "length beyond the bytes");
+        assert_eq!(code(changed(8, &(-1_i32).to_be_bytes())), 2, "negative length");
+        assert_eq!(code(changed(0, &7_i64.to_be_bytes())), 87, "base offset");
+        assert_eq!(code(changed(57, &0_i32.to_be_bytes())), 87, "no records");
+        assert_eq!(code(changed(57, &i32::MIN.to_be_bytes())), 87, "a negative count");
+        assert_eq!(code(changed(57, &3_i32.to_be_bytes())), 87, "count and last delta disagree");
+        assert_eq!(code(changed(23, &(-1_i32).to_be_bytes())), 87, "negative last delta");
+        assert_eq!(code(changed(22, &[0x20])), 87, "control");
+        assert_eq!(code(changed(53, &(-1_i32).to_be_bytes())), 87, "producer without sequence");
+        assert_eq!(code(changed(51, &(-1_i16).to_be_bytes())), 87, "producer without epoch");
+        assert_eq!(code(changed(22, &[0x05])), 76, "codec 5");
+        let mut damaged = batch();
+        damaged.head.0[30] ^= 1;
+        assert_eq!(parse(sent(&[damaged])).code(), 2, "crc");
+        let mut anonymous = batch();
+        anonymous.head.0[22] = 0x10;
+        anonymous.head.0[43..51].copy_from_slice(&(-1_i64).to_be_bytes());
+        anonymous.reseal();
+        assert_eq!(parse(sent(&[anonymous])), BatchRefusal::TransactionalWithoutProducer);
+    }
+
+    #[test]
+    fn a_batch_of_no_producer_needs_no_sequence() {
+        let mut builder = RecordsBuilder::new(Codec::None);
+        builder.push(1, None, None, &[]);
+        assert!(parse_produce_batch(sent(&[builder.build(Offset(0))]), 9, &LIMITS).is_ok());
+    }
+
+    #[test]
+    fn zstd_needs_version_7() {
+        let mut builder = RecordsBuilder::new(Codec::Zstd);
+        builder.push(1, None, Some(&[0; 100]), &[]);
+        let records = sent(&[builder.build(Offset(0))]);
+        let early = parse_produce_batch(records.clone(), 6, &LIMITS).expect_err("refused");
+        assert_eq!((early, early.code()), (BatchRefusal::ZstdTooEarly, 76));
+        assert!(parse_produce_batch(records, 7, &LIMITS).is_ok());
+    }
+
+    #[test]
+    fn the_size_limit_is_on_the_whole_batch() {
+        let size = batch().len();
+        let limits = |max_message_bytes| BatchLimits { max_message_bytes };
+        assert!(parse_produce_batch(sent(&[batch()]), 9, &limits(size)).is_ok());
+        let refused = parse_produce_batch(sent(&[batch()]), 9, &limits(size - 1)).expect_err("refused");
+        assert_eq!((refused, refused.code()), (BatchRefusal::TooLarge { size, max: size - 1 }, 10));
+    }
+
+    #[test]
+    fn timestamps_are_bounded_on_both_sides() {
+        let check =
+            |batch: &Batch, limits| check_timestamps(&batch.head, &limits, 1000).map_err(|r| r.code());
+        let limits = |before_max_ms, after_max_ms| TimestampLimits {
+            log_append_time: false,
+            before_max_ms,
+            after_max_ms,
+        };
+        // The batch's records are at 100 and 200.
+        assert_eq!(check(&batch(), limits(900, 0)), Ok(()));
+        assert_eq!(check(&batch(), limits(899, 0)), Err(32));
+        assert_eq!(check(&batch(), limits(i64::MAX, -800)), Ok(()));
+        assert_eq!(check(&batch(), limits(i64::MAX, -801)), Err(32));
+        let mut untimed = RecordsBuilder::new(Codec::None);
+        untimed.push(-1, None, None, &[]);
+        assert_eq!(check(&untimed.build(Offset(0)), limits(0, 0)), Ok(()));
+        let broker_sets = TimestampLimits { log_append_time: true, before_max_ms: 0, after_max_ms: 0 };
+        assert_eq!(check(&batch(), broker_sets), Ok(()));
+        let mut claims = batch();
+        claims.head.set_log_append_time(1000);
+        assert_eq!(check(&claims, broker_sets), Err(32));
+        assert_eq!(check(&claims, limits(i64::MAX, i64::MAX)), Err(32));
+    }
+}
