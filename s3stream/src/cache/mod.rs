@@ -1,0 +1,7 @@
+//! What is kept in memory: the log cache (not uploaded yet, and the hot tail) and the block cache (catch-up).
+
+pub mod block;
+pub(crate) mod flight;
+pub(crate) mod log;
+pub(crate) mod lru;
+pub(crate) mod tail;
