@@ -11,6 +11,7 @@ use imbl::OrdMap;
 use tidegate_common::{BrokerId, Incarnation, Lineage, ObjectId, Offset, StreamId, TopicId, WalId};
 use uuid::Uuid;
 
+use crate::command::FIRST_LINEAGE;
 use crate::rows::{
     Broker, Cluster, Garbage, GarbageKey, Leaf, LineageRow, Partition, Prepared, SetObject, StreamObject,
     Topic, WalRow,
@@ -122,6 +123,13 @@ impl Image {
         self.lineages.get(&lineage).map(|row| &**row)
     }
 
+    /// The lineage under which an object id was handed out.
+    #[must_use]
+    pub fn lineage_of(&self, object: ObjectId) -> Lineage {
+        let newest = self.lineages.values().rev().find(|row| row.first_object <= object);
+        newest.map_or(FIRST_LINEAGE, |row| row.lineage)
+    }
+
     #[must_use]
     pub fn counters(&self) -> Counters {
         self.counters
@@ -221,6 +229,15 @@ impl Image {
     /// The leaves of a stream, in offset order.
     pub fn leaves(&self, stream: StreamId) -> impl Iterator<Item = &Leaf> {
         self.leaves.range((stream, Offset(i64::MIN))..=(stream, Offset(i64::MAX))).map(|(_, leaf)| leaf)
+    }
+
+    /// Leaves that hold `from` or later offsets, in offset order.
+    pub fn leaves_from(&self, stream: StreamId, from: Offset) -> impl Iterator<Item = &Leaf> {
+        let first = match self.leaves.get_prev(&(stream, from)) {
+            Some((&(s, at), leaf)) if s == stream && leaf.to > from => at,
+            _ => from,
+        };
+        self.leaves.range((stream, first)..=(stream, Offset(i64::MAX))).map(|(_, leaf)| leaf)
     }
 
     #[must_use]

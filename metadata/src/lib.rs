@@ -6,10 +6,14 @@
 //! Never: touches a record of a client, or an object; knows Kafka's error codes.
 
 pub mod command;
+pub mod decide;
 pub mod image;
 pub mod raft;
+pub mod record;
+pub mod replay;
 pub mod response;
 pub mod rows;
+pub mod snapshot;
 
 pub use command::Command;
 pub use image::Image;

@@ -94,6 +94,9 @@ pub enum Refusal {
     WalNotSealed { wal: WalId },
     #[error("WAL {0} still holds what is not in the bucket")]
     WalNotTrimmed(WalId),
+    /// The WAL lost what was acknowledged: an operator has to look.
+    #[error("WAL {wal} ends at {end}, but is trimmed up to {trim}: its end is lost")]
+    SealBelowTrim { wal: WalId, end: Position, trim: Position },
     #[error("topic name {name:?} is invalid: {why}")]
     InvalidTopicName { name: String, why: String },
     #[error("topic {0:?} exists")]

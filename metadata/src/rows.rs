@@ -178,6 +178,8 @@ pub enum GarbageKind {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LineageRow {
     pub lineage: Lineage,
+    /// Object ids from here up to the next lineage's first belong to this one: ids grow across lineages.
+    pub first_object: ObjectId,
     pub bucket: String,
     pub prefix: String,
 }
