@@ -5,6 +5,7 @@
 use super::settings::{Config, WAL_FRAME_BYTES_MAX};
 use super::value::list;
 use super::values::Values;
+use crate::logging::{self, LoggingError};
 
 /// A rule that does not hold. The loader adds the value and where it came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,6 +98,17 @@ pub(super) fn text_problems(values: &Values) -> Vec<Problem> {
                     .to_owned(),
                 "leave it out and run one node",
             ));
+        }
+    }
+    let level = values.text("log.level").unwrap_or_default();
+    if let Err(LoggingError::Directives { problem, .. }) = logging::check(level) {
+        let remedy =
+            "write off, error, warn, info, debug, trace, or directives such as info,tidegate_wal=debug";
+        found.push(Problem::new("log.level", problem, remedy));
+    }
+    for key in ["log.retention.ms", "log.retention.minutes", "log.retention.hours"] {
+        if values.text(key) == Some("0") {
+            found.push(Problem::new(key, "must be 1 or more, or -1 for no bound".to_owned(), "correct it"));
         }
     }
     let access = ["storage.access.key.id", "storage.access.key.secret"];

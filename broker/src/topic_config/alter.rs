@@ -1,0 +1,162 @@
+//! Setting topic configs: validation, and IncrementalAlterConfigs (KIP-339).
+//!
+//! Invariants: overrides are accepted as a whole or not at all; a refusal says which error Kafka would give.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::table::{self, Class, REMOVED, Served, TABLE, TopicKey};
+use crate::config::key::Kind;
+use crate::config::table::nearest_of;
+use crate::config::value;
+
+/// Why overrides are refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigRefusal {
+    #[error("Unknown topic config name: {name}{hint}")]
+    Unknown { name: String, hint: String },
+    #[error("Invalid value {value} for configuration {name}: {problem}")]
+    Invalid { name: String, value: String, problem: String },
+    #[error("{name}={value} is refused: {why}")]
+    NotYet { name: String, value: String, why: &'static str },
+    #[error("min.compaction.lag.ms ({min}) is above max.compaction.lag.ms ({max})")]
+    CompactionLag { min: i64, max: i64 },
+    #[error("Can't append to or subtract from {name}: its type is not LIST")]
+    NotAList { name: String },
+    #[error("Null value not supported for {name}")]
+    NullValue { name: String },
+    #[error("{name} is named twice")]
+    Duplicate { name: String },
+}
+
+impl ConfigRefusal {
+    /// INVALID_REQUEST instead of INVALID_CONFIG: the request is wrong, whatever the configs are.
+    /// (A null value in CreateTopics is INVALID_CONFIG all the same.)
+    #[must_use]
+    pub fn is_invalid_request(&self) -> bool {
+        matches!(self, Self::NullValue { .. } | Self::Duplicate { .. })
+    }
+}
+
+/// The codes of IncrementalAlterConfigs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AlterOp {
+    Set,
+    Delete,
+    Append,
+    Subtract,
+}
+
+impl AlterOp {
+    #[must_use]
+    pub fn from_code(code: i8) -> Option<Self> {
+        Some(match code {
+            0 => Self::Set,
+            1 => Self::Delete,
+            2 => Self::Append,
+            3 => Self::Subtract,
+            _ => return None,
+        })
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigChange {
+    pub name: String,
+    pub op: AlterOp,
+    pub value: Option<String>,
+}
+
+/// Whether this override may be set by itself.
+pub fn validate(name: &str, text: &str) -> Result<(), ConfigRefusal> {
+    let key = table::find(name).ok_or_else(|| unknown(name))?;
+    let canonical = value::check(key.kind, key.bounds, text).map_err(|problem| ConfigRefusal::Invalid {
+        name: name.to_owned(),
+        value: text.to_owned(),
+        problem,
+    })?;
+    match key.class {
+        Class::NotYet { why, served: Served::Only(served) } if !served.contains(&canonical.as_str()) => {
+            Err(ConfigRefusal::NotYet { name: name.to_owned(), value: text.to_owned(), why })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether these overrides may be set together: AlterConfigs and CreateTopics replace all of them.
+pub fn validate_all(overrides: &BTreeMap<String, String>) -> Result<(), ConfigRefusal> {
+    for (name, text) in overrides {
+        validate(name, text)?;
+    }
+    let lag = |name: &str| -> i64 {
+        let key = table::find(name).expect("both lags are in the table");
+        let text = overrides.get(name).map_or(key.default, String::as_str);
+        text.trim().parse().expect("validated above, or a default")
+    };
+    let (min, max) = (lag("min.compaction.lag.ms"), lag("max.compaction.lag.ms"));
+    if min > max { Err(ConfigRefusal::CompactionLag { min, max }) } else { Ok(()) }
+}
+
+/// The overrides after these changes.
+pub fn apply_incremental(
+    current: &BTreeMap<String, String>,
+    changes: &[ConfigChange],
+) -> Result<BTreeMap<String, String>, ConfigRefusal> {
+    let mut named = BTreeSet::new();
+    let mut overrides = current.clone();
+    for change in changes {
+        let name = &change.name;
+        if !named.insert(name) {
+            return Err(ConfigRefusal::Duplicate { name: name.clone() });
+        }
+        let value = match (change.op, &change.value) {
+            (AlterOp::Delete, _) => {
+                overrides.remove(name);
+                continue;
+            }
+            (_, None) => return Err(ConfigRefusal::NullValue { name: name.clone() }),
+            (AlterOp::Set, Some(value)) => value.clone(),
+            (op, Some(value)) => {
+                let key = table::find(name).ok_or_else(|| unknown(name))?;
+                changed_list(key, op, overrides.get(name).map(String::as_str), value)?
+            }
+        };
+        overrides.insert(name.clone(), value);
+    }
+    validate_all(&overrides)?;
+    Ok(overrides)
+}
+
+/// APPEND adds what is not there yet, SUBTRACT takes away what is; without an override they start from the
+/// default of the config, not from the broker's, as in Kafka.
+fn changed_list(
+    key: &TopicKey,
+    op: AlterOp,
+    current: Option<&str>,
+    named: &str,
+) -> Result<String, ConfigRefusal> {
+    if key.kind != Kind::List {
+        return Err(ConfigRefusal::NotAList { name: key.name.to_owned() });
+    }
+    let mut parts = value::list(current.unwrap_or(key.default));
+    for part in value::list(named) {
+        let at = parts.iter().position(|other| *other == part);
+        match (op, at) {
+            (AlterOp::Append, None) => parts.push(part),
+            (AlterOp::Subtract, Some(at)) => {
+                parts.remove(at);
+            }
+            _ => {}
+        }
+    }
+    Ok(parts.join(","))
+}
+
+fn unknown(name: &str) -> ConfigRefusal {
+    let hint = if REMOVED.contains(&name) {
+        " (Kafka 4.0 removed it)".to_owned()
+    } else {
+        let near = nearest_of(name, TABLE.iter().map(|key| key.name));
+        near.map_or_else(String::new, |near| format!(" (did you mean {near}?)"))
+    };
+    ConfigRefusal::Unknown { name: name.to_owned(), hint }
+}
