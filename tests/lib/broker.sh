@@ -124,6 +124,8 @@ transaction.state.log.min.isr=1
 share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
 group.initial.rebalance.delay.ms=0
+broker.heartbeat.interval.ms=500
+broker.session.timeout.ms=1500
 PROPERTIES
   } >"$BROKER_DIR/server.properties"
   for setting in ${BROKER_SETTINGS[@]+"${BROKER_SETTINGS[@]}"}; do

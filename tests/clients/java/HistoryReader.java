@@ -14,6 +14,7 @@ public final class HistoryReader {
         try (History history = new History(options.text("history"));
                 KafkaConsumer<byte[], byte[]> consumer = Clients.consumer(options, Map.of())) {
             List<TopicPartition> partitions = Clients.partitions(consumer, List.of(options.text("topics").split(",")));
+            consumer.assign(partitions);
             Map<TopicPartition, Long> starts = consumer.beginningOffsets(partitions, Clients.PATIENCE);
             Map<TopicPartition, Long> ends = Clients.readAll(consumer, partitions, record -> history.read(
                     name, record.topic(), record.partition(), record.offset(),

@@ -51,7 +51,7 @@ public final class KillProducer {
         String topic = n % 4 == 3 ? "kill-b" : "kill-a";
         int partition = n % 4 == 3 ? 0 : (int) (n % 4);
         ProducerRecord<byte[], byte[]> record = new ProducerRecord<>(
-                topic, partition, 1_700_000_000_000L + n, bytes(name + "-" + n), value(name, n),
+                topic, partition, System.currentTimeMillis(), bytes(name + "-" + n), value(name, n),
                 List.of(new RecordHeader("sent-by", bytes(name))));
         history.invoke(name, n, topic, partition,
                 History.digest(record.key(), record.value(), record.headers(), record.timestamp()));
