@@ -25,7 +25,7 @@ fn a_log_goes_on_over_several_lives_and_gives_every_record_back() {
         assert_eq!(records.len(), written.len());
         for (record, body) in records.iter().zip(&written) {
             assert_eq!(log.files().read(record.seq).expect("reads").1, body);
-            assert_eq!(record.payload.as_ref().is_none_or(|p| p == body), true);
+            assert!(record.payload.as_ref().is_none_or(|p| p == body));
             assert_eq!(record.prefix.map(|p| p.to_vec()), body.get(..61).map(<[u8]>::to_vec));
         }
         for i in 0..100u8 {

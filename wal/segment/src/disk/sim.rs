@@ -1,1 +1,684 @@
-//! placeholder
+//! A disk that loses what a real one may lose.
+//!
+//! Owns: a tree of files as sectors of 512 bytes, each with what the page cache shows and what the medium holds.
+//! The model: a write lands in the cache. A sync moves a file's dirty sectors and its length to the medium, a
+//! directory sync its entries. A crash keeps any subset of what was not synced: of sectors (each may be old, new
+//! or torn inside), of lengths, of directory changes. After a failed sync the dirty sectors are clean in the cache
+//! and not on the medium. An uncached read shows what the device holds: dirty sectors too (they are written back
+//! first, into its volatile cache), but not those that a failed sync dropped.
+//! Invariants: everything follows from the seed and the calls made. Never: knows what is in a file.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tidegate_common::random::{Random, SeededRandom};
+
+use super::{Disk, File};
+
+const SECTOR: usize = 512;
+
+/// One sync call, as seen by [`SimDisk::ignore_syncs`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SyncEvent {
+    pub path: String,
+    pub is_dir: bool,
+    /// How many syncs of this path came before.
+    pub nth: u64,
+}
+
+type Ignore = Arc<dyn Fn(&SyncEvent) -> bool + Send + Sync>;
+
+/// Shared: clones are handles to the same disk. [`SimDisk::fork`] copies it.
+#[derive(Clone)]
+pub struct SimDisk {
+    state: Arc<Mutex<State>>,
+}
+
+struct State {
+    /// Handles from before a crash or kill are void.
+    life: u64,
+    next_inode: u64,
+    inodes: BTreeMap<u64, Inode>,
+    dirs: BTreeMap<String, Dir>,
+    random: u64,
+    /// Calls that change something, since the disk was made.
+    ops: u64,
+    power_off_at: Option<u64>,
+    is_off: bool,
+    capacity: Option<u64>,
+    fail_syncs_from: Option<u64>,
+    fail_writes_from: Option<u64>,
+    syncs: BTreeMap<String, u64>,
+    sync_count: u64,
+    write_count: u64,
+    ignore: Option<Ignore>,
+    history: Vec<SyncEvent>,
+}
+
+#[derive(Clone, Default)]
+struct Inode {
+    cache: BTreeMap<u64, Arc<[u8; SECTOR]>>,
+    medium: BTreeMap<u64, Arc<[u8; SECTOR]>>,
+    /// Sectors of the cache that are not on the medium, and will be after a sync.
+    dirty: BTreeSet<u64>,
+    len: u64,
+    len_medium: u64,
+    handles: u32,
+}
+
+#[derive(Clone, Default)]
+struct Dir {
+    entries: BTreeMap<String, u64>,
+    medium: BTreeMap<String, u64>,
+    pending: Vec<Change>,
+    is_durable: bool,
+}
+
+#[derive(Clone)]
+enum Change {
+    Link(String, u64),
+    Unlink(String),
+    Rename(String, String, u64),
+}
+
+impl SimDisk {
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        let root = Dir { is_durable: true, ..Dir::default() };
+        let state = State {
+            life: 0,
+            next_inode: 1,
+            inodes: BTreeMap::new(),
+            dirs: BTreeMap::from([(String::new(), root)]),
+            random: seed,
+            ops: 0,
+            power_off_at: None,
+            is_off: false,
+            capacity: None,
+            fail_syncs_from: None,
+            fail_writes_from: None,
+            syncs: BTreeMap::new(),
+            sync_count: 0,
+            write_count: 0,
+            ignore: None,
+            history: Vec::new(),
+        };
+        Self { state: Arc::new(Mutex::new(state)) }
+    }
+
+    /// An independent copy as of now, with its own seed and no open handles.
+    #[must_use]
+    pub fn fork(&self, seed: u64) -> Self {
+        let state = self.state.lock();
+        let mut inodes = state.inodes.clone();
+        inodes.values_mut().for_each(|inode| inode.handles = 0);
+        let copy = State {
+            inodes,
+            dirs: state.dirs.clone(),
+            random: seed,
+            syncs: state.syncs.clone(),
+            ignore: state.ignore.clone(),
+            history: Vec::new(),
+            life: state.life + 1,
+            ..*state
+        };
+        Self { state: Arc::new(Mutex::new(copy)) }
+    }
+
+    /// Calls so far that changed something or synced.
+    #[must_use]
+    pub fn ops(&self) -> u64 {
+        self.state.lock().ops
+    }
+
+    /// Power goes off in the middle of the `n`-th changing call from now (0 is the next one): it and all later
+    /// calls fail, until [`SimDisk::crash`].
+    pub fn fail_after(&self, n: u64) {
+        let mut state = self.state.lock();
+        state.power_off_at = Some(state.ops + n);
+    }
+
+    #[must_use]
+    pub fn is_off(&self) -> bool {
+        self.state.lock().is_off
+    }
+
+    /// Power loss and start: any subset of what was not synced survives. Open handles are void.
+    pub fn crash(&self) {
+        let mut state = self.state.lock();
+        let random = SeededRandom::new(state.random);
+        state.random = random.next_u64();
+        // How kind this crash is: nothing in flight survives, everything does, or sector by sector.
+        let mood = random.below(8);
+        for inode in state.inodes.values_mut() {
+            inode.crash(&random, mood);
+        }
+        let dropped: Vec<String> = state
+            .dirs
+            .iter()
+            .filter(|(_, dir)| !dir.is_durable && !survives(&random, mood))
+            .map(|(path, _)| path.clone())
+            .collect();
+        for path in dropped {
+            state.dirs.retain(|at, _| *at != path && !at.starts_with(&format!("{path}/")));
+        }
+        for dir in state.dirs.values_mut() {
+            dir.crash(&random, mood);
+        }
+        state.restart();
+        state.collect();
+    }
+
+    /// The process dies and starts again; the machine does not. Open handles are void, nothing is lost.
+    pub fn kill(&self) {
+        self.state.lock().restart();
+    }
+
+    /// Space for files; creating one beyond it fails.
+    pub fn set_capacity(&self, bytes: Option<u64>) {
+        self.state.lock().capacity = bytes;
+    }
+
+    /// The `n`-th file sync from now (0 is the next) fails once, and what it should have synced is dropped.
+    pub fn fail_sync(&self, n: u64) {
+        let mut state = self.state.lock();
+        state.fail_syncs_from = Some(state.sync_count + n);
+    }
+
+    /// The `n`-th write from now (0 is the next) fails once, after reaching the cache in part.
+    pub fn fail_write(&self, n: u64) {
+        let mut state = self.state.lock();
+        state.fail_writes_from = Some(state.write_count + n);
+    }
+
+    /// Syncs for which `ignore` says so report success and do nothing. To show that each sync is needed.
+    pub fn ignore_syncs(&self, ignore: impl Fn(&SyncEvent) -> bool + Send + Sync + 'static) {
+        self.state.lock().ignore = Some(Arc::new(ignore));
+    }
+
+    /// All syncs so far, in order.
+    #[must_use]
+    pub fn history(&self) -> Vec<SyncEvent> {
+        self.state.lock().history.clone()
+    }
+
+    /// Bytes of `path` that a sync would move to the medium, its length included.
+    #[must_use]
+    pub fn unsynced_bytes(&self, path: &str) -> u64 {
+        let state = self.state.lock();
+        state.inode(path).map_or(0, |id| {
+            let inode = &state.inodes[&id];
+            (inode.dirty.len() * SECTOR) as u64 + inode.len.abs_diff(inode.len_medium)
+        })
+    }
+
+    /// Flips bits of one byte, in the cache and on the medium, as a medium that rots does.
+    ///
+    /// # Panics
+    /// When the file does not exist: a test's mistake.
+    pub fn flip(&self, path: &str, offset: u64, mask: u8) {
+        let mut state = self.state.lock();
+        let id = state.inode(path).expect("the file to damage exists");
+        let inode = state.inodes.get_mut(&id).expect("entries name inodes");
+        let (sector, at) = (offset / SECTOR as u64, (offset % SECTOR as u64) as usize);
+        for map in [&mut inode.cache, &mut inode.medium] {
+            let mut bytes = map.get(&sector).map_or([0; SECTOR], |s| **s);
+            bytes[at] ^= mask;
+            map.insert(sector, Arc::new(bytes));
+        }
+    }
+
+    /// The whole file as the cache shows it.
+    ///
+    /// # Errors
+    /// As [`Disk::open`].
+    pub fn bytes(&self, path: &str) -> io::Result<Vec<u8>> {
+        let file = self.open(path)?;
+        let mut bytes = vec![0; file.len()? as usize];
+        file.read_at(&mut bytes, 0)?;
+        Ok(bytes)
+    }
+}
+
+fn survives(random: &SeededRandom, mood: u64) -> bool {
+    match mood {
+        0 => false,
+        1 => true,
+        _ => random.below(2) == 0,
+    }
+}
+
+fn power_off() -> io::Error {
+    io::Error::other("the power is off")
+}
+
+impl State {
+    fn restart(&mut self) {
+        self.life += 1;
+        self.is_off = false;
+        self.power_off_at = None;
+    }
+
+    fn inode(&self, path: &str) -> io::Result<u64> {
+        let (dir, name) = split(path);
+        self.dirs
+            .get(dir)
+            .and_then(|d| d.entries.get(name))
+            .copied()
+            .ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    fn is_on(&self) -> io::Result<()> {
+        if self.is_off { Err(power_off()) } else { Ok(()) }
+    }
+
+    /// Counts a changing call; true when the power goes off in it.
+    fn step(&mut self) -> io::Result<bool> {
+        self.is_on()?;
+        let now = self.ops;
+        self.ops += 1;
+        self.is_off = self.power_off_at.is_some_and(|at| now >= at);
+        Ok(self.is_off)
+    }
+
+    fn dir(&mut self, path: &str) -> io::Result<&mut Dir> {
+        self.dirs.get_mut(path).ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    /// Whether this sync is to be ignored. Counts it.
+    fn note_sync(&mut self, path: &str, is_dir: bool) -> bool {
+        let count = self.syncs.entry(path.to_owned()).or_default();
+        let event = SyncEvent { path: path.to_owned(), is_dir, nth: *count };
+        *count += 1;
+        let ignored = self.ignore.as_ref().is_some_and(|ignore| ignore(&event));
+        self.history.push(event);
+        ignored
+    }
+
+    /// Frees inodes that nothing can reach.
+    fn collect(&mut self) {
+        let mut live = BTreeSet::new();
+        for dir in self.dirs.values() {
+            live.extend(dir.entries.values().chain(dir.medium.values()).copied());
+            live.extend(dir.pending.iter().filter_map(|change| match change {
+                Change::Link(_, id) | Change::Rename(_, _, id) => Some(*id),
+                Change::Unlink(_) => None,
+            }));
+        }
+        self.inodes.retain(|id, inode| inode.handles > 0 || live.contains(id));
+    }
+
+    fn handle(&mut self, id: u64) {
+        self.inodes.get_mut(&id).expect("entries name inodes").handles += 1;
+    }
+
+    fn rename(&mut self, from: &str, to: &str) -> io::Result<()> {
+        let off = self.step()?;
+        let id = self.inode(from)?;
+        let ((dir, from), (to_dir, to)) = (split(from), split(to));
+        if dir != to_dir {
+            return Err(io::Error::other("the simulated disk renames within a directory only"));
+        }
+        let dir = self.dir(dir)?;
+        dir.entries.remove(from);
+        dir.entries.insert(to.to_owned(), id);
+        dir.pending.push(Change::Rename(from.to_owned(), to.to_owned(), id));
+        if off { Err(power_off()) } else { Ok(()) }
+    }
+}
+
+impl Inode {
+    fn crash(&mut self, random: &SeededRandom, mood: u64) {
+        for sector in std::mem::take(&mut self.dirty) {
+            let new = self.cache.get(&sector).cloned();
+            // One in eight of the moods that mix tears sectors inside: a medium may do that to what is in flight.
+            if mood >= 6 && random.below(4) == 0 {
+                let mut torn = [0; SECTOR];
+                torn.iter_mut().for_each(|byte| *byte = random.next_u64() as u8);
+                self.medium.insert(sector, Arc::new(torn));
+            } else if survives(random, mood) {
+                put(&mut self.medium, sector, new);
+            }
+        }
+        if self.len != self.len_medium && survives(random, mood) {
+            self.len_medium = self.len;
+        }
+        self.len = self.len_medium;
+        self.cache = self.medium.clone();
+        self.handles = 0;
+    }
+
+    fn sync(&mut self) {
+        for sector in std::mem::take(&mut self.dirty) {
+            let now = self.cache.get(&sector).cloned();
+            put(&mut self.medium, sector, now);
+        }
+        self.len_medium = self.len;
+    }
+
+    fn write(&mut self, mut offset: u64, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            let (sector, at) = (offset / SECTOR as u64, (offset % SECTOR as u64) as usize);
+            let n = bytes.len().min(SECTOR - at);
+            let mut content = self.cache.get(&sector).map_or([0; SECTOR], |s| **s);
+            content[at..at + n].copy_from_slice(&bytes[..n]);
+            self.cache.insert(sector, Arc::new(content));
+            self.dirty.insert(sector);
+            offset += n as u64;
+            bytes = &bytes[n..];
+        }
+        self.len = self.len.max(offset);
+    }
+
+    fn read(&self, buf: &mut [u8], offset: u64, uncached: bool) -> io::Result<()> {
+        if offset.checked_add(buf.len() as u64).is_none_or(|end| end > self.len) {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let mut done = 0;
+        while done < buf.len() {
+            let at = offset + done as u64;
+            let (sector, skip) = (at / SECTOR as u64, (at % SECTOR as u64) as usize);
+            let n = (buf.len() - done).min(SECTOR - skip);
+            let from = if uncached && !self.dirty.contains(&sector) { &self.medium } else { &self.cache };
+            match from.get(&sector) {
+                Some(content) => buf[done..done + n].copy_from_slice(&content[skip..skip + n]),
+                None => buf[done..done + n].fill(0),
+            }
+            done += n;
+        }
+        Ok(())
+    }
+}
+
+fn put(map: &mut BTreeMap<u64, Arc<[u8; SECTOR]>>, sector: u64, content: Option<Arc<[u8; SECTOR]>>) {
+    match content {
+        Some(content) => map.insert(sector, content),
+        None => map.remove(&sector),
+    };
+}
+
+impl Dir {
+    fn crash(&mut self, random: &SeededRandom, mood: u64) {
+        for change in std::mem::take(&mut self.pending) {
+            if survives(random, mood) {
+                change.apply(&mut self.medium);
+            }
+        }
+        self.entries = self.medium.clone();
+        self.is_durable = true;
+    }
+}
+
+impl Change {
+    fn apply(self, entries: &mut BTreeMap<String, u64>) {
+        match self {
+            Change::Link(name, id) => {
+                entries.insert(name, id);
+            }
+            Change::Unlink(name) => {
+                entries.remove(&name);
+            }
+            Change::Rename(from, to, id) => {
+                entries.remove(&from);
+                entries.insert(to, id);
+            }
+        }
+    }
+}
+
+impl Disk for SimDisk {
+    fn create(&self, path: &str, len: u64) -> io::Result<Arc<dyn File>> {
+        let mut state = self.state.lock();
+        let off = state.step()?;
+        if state.inode(path).is_ok() {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        let used: u64 = state.inodes.values().map(|i| i.len).sum();
+        if state.capacity.is_some_and(|capacity| used + len > capacity) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        let id = state.next_inode;
+        let (dir, name) = split(path);
+        let dir = state.dir(dir)?;
+        dir.entries.insert(name.to_owned(), id);
+        dir.pending.push(Change::Link(name.to_owned(), id));
+        state.next_inode += 1;
+        state.inodes.insert(id, Inode { len, ..Inode::default() });
+        if off {
+            return Err(power_off());
+        }
+        state.handle(id);
+        Ok(Arc::new(SimFile { disk: self.clone(), id, life: state.life, path: path.to_owned() }))
+    }
+
+    fn open(&self, path: &str) -> io::Result<Arc<dyn File>> {
+        let mut state = self.state.lock();
+        state.is_on()?;
+        let id = state.inode(path)?;
+        state.handle(id);
+        Ok(Arc::new(SimFile { disk: self.clone(), id, life: state.life, path: path.to_owned() }))
+    }
+
+    fn create_dir_all(&self, path: &str) -> io::Result<()> {
+        let mut state = self.state.lock();
+        let off = state.step()?;
+        let ends = path.match_indices('/').map(|(at, _)| at).chain([path.len()]);
+        for end in ends {
+            state.dirs.entry(path[..end].to_owned()).or_default();
+        }
+        if off { Err(power_off()) } else { Ok(()) }
+    }
+
+    fn list(&self, path: &str) -> io::Result<Vec<String>> {
+        let state = self.state.lock();
+        state.is_on()?;
+        Ok(state.dirs.get(path).map(|dir| dir.entries.keys().cloned().collect()).unwrap_or_default())
+    }
+
+    fn remove(&self, path: &str) -> io::Result<()> {
+        let mut state = self.state.lock();
+        let off = state.step()?;
+        state.inode(path)?;
+        let (dir, name) = split(path);
+        let dir = state.dir(dir)?;
+        dir.entries.remove(name);
+        dir.pending.push(Change::Unlink(name.to_owned()));
+        state.collect();
+        if off { Err(power_off()) } else { Ok(()) }
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.state.lock().rename(from, to)
+    }
+
+    fn rename_new(&self, from: &str, to: &str) -> io::Result<()> {
+        let mut state = self.state.lock();
+        if state.inode(to).is_ok() {
+            state.is_on()?;
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        state.rename(from, to)
+    }
+
+    fn sync_dir(&self, path: &str) -> io::Result<()> {
+        let mut state = self.state.lock();
+        if state.step()? {
+            return Err(power_off());
+        }
+        state.dir(path)?;
+        if state.note_sync(path, true) {
+            return Ok(());
+        }
+        let dir = state.dir(path)?;
+        for change in std::mem::take(&mut dir.pending) {
+            change.apply(&mut dir.medium);
+        }
+        // Directories made in this one are entries of it too.
+        let children: Vec<String> =
+            state.dirs.keys().filter(|at| !at.is_empty() && split(at).0 == path).cloned().collect();
+        for child in children {
+            state.dir(&child)?.is_durable = true;
+        }
+        state.collect();
+        Ok(())
+    }
+}
+
+/// Directory and name.
+fn split(path: &str) -> (&str, &str) {
+    path.rsplit_once('/').unwrap_or(("", path))
+}
+
+struct SimFile {
+    disk: SimDisk,
+    id: u64,
+    life: u64,
+    path: String,
+}
+
+impl SimFile {
+    fn with<T>(&self, act: impl FnOnce(&mut State, u64) -> io::Result<T>) -> io::Result<T> {
+        let mut state = self.disk.state.lock();
+        state.is_on()?;
+        if state.life != self.life {
+            return Err(io::Error::other("the handle is from before the crash"));
+        }
+        act(&mut state, self.id)
+    }
+}
+
+impl Drop for SimFile {
+    fn drop(&mut self) {
+        let mut state = self.disk.state.lock();
+        if state.life == self.life
+            && let Some(inode) = state.inodes.get_mut(&self.id)
+        {
+            inode.handles = inode.handles.saturating_sub(1);
+        }
+    }
+}
+
+fn inode_of(state: &mut State, id: u64) -> &mut Inode {
+    state.inodes.get_mut(&id).expect("an open handle keeps its inode")
+}
+
+impl File for SimFile {
+    fn len(&self) -> io::Result<u64> {
+        self.with(|state, id| Ok(inode_of(state, id).len))
+    }
+
+    fn write_at(&self, parts: &[&[u8]], offset: u64) -> io::Result<()> {
+        self.with(|state, id| {
+            let off = state.step()?;
+            let bytes = parts.concat();
+            let fails = state.fail_writes_from == Some(state.write_count);
+            state.write_count += 1;
+            let keep = if fails { bytes.len() / 2 } else { bytes.len() };
+            inode_of(state, id).write(offset, &bytes[..keep]);
+            match (off, fails) {
+                (true, _) => Err(power_off()),
+                (_, true) => Err(io::Error::other("simulated write error")),
+                _ => Ok(()),
+            }
+        })
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.with(|state, id| {
+            if state.step()? {
+                return Err(power_off());
+            }
+            let fails = state.fail_syncs_from == Some(state.sync_count);
+            state.sync_count += 1;
+            if state.note_sync(&self.path, false) {
+                return Ok(());
+            }
+            let inode = inode_of(state, id);
+            if fails {
+                inode.dirty.clear();
+                return Err(io::Error::other("simulated sync error"));
+            }
+            inode.sync();
+            Ok(())
+        })
+    }
+
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        self.with(|state, id| inode_of(state, id).read(buf, offset, false))
+    }
+
+    fn read_at_uncached(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        self.with(|state, id| inode_of(state, id).read(buf, offset, true))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn disk_with_a_file() -> (SimDisk, Arc<dyn File>) {
+        let disk = SimDisk::new(1);
+        let file = disk.create("f", 2048).expect("creates");
+        file.sync().expect("syncs");
+        disk.sync_dir("").expect("syncs");
+        (disk, file)
+    }
+
+    #[test]
+    fn what_is_synced_survives_and_what_is_not_may_or_may_not_sector_by_sector() {
+        let mut seen = BTreeSet::new();
+        for seed in 0..200 {
+            let (disk, file) = disk_with_a_file();
+            file.write_at(&[&[1; 512]], 0).expect("writes");
+            file.sync().expect("syncs");
+            file.write_at(&[&[2; 512], &[3; 512]], 512).expect("writes");
+            let disk = disk.fork(seed);
+            disk.crash();
+            let bytes = disk.bytes("f").expect("reads");
+            assert_eq!(bytes[..512], [1; 512]);
+            seen.insert((bytes[512] == 2, bytes[1024] == 3));
+        }
+        assert_eq!(seen.len(), 4, "every subset is reached");
+    }
+
+    #[test]
+    fn a_failed_sync_drops_what_the_cache_still_shows() {
+        let (disk, file) = disk_with_a_file();
+        file.write_at(&[&[7; 512]], 0).expect("writes");
+        disk.fail_sync(0);
+        assert!(file.sync().is_err());
+        file.sync().expect("the next one says all is well");
+        let (mut cached, mut uncached) = ([0; 512], [0; 512]);
+        file.read_at(&mut cached, 0).expect("reads");
+        file.read_at_uncached(&mut uncached, 0).expect("reads");
+        assert_eq!((cached[0], uncached[0]), (7, 0));
+    }
+
+    #[test]
+    fn a_name_that_is_not_synced_may_vanish_and_a_removed_one_may_come_back() {
+        let mut seen = BTreeSet::new();
+        for seed in 0..100 {
+            let (disk, _file) = disk_with_a_file();
+            disk.create("g", 0).expect("creates").sync().expect("syncs");
+            disk.remove("f").expect("removes");
+            let disk = disk.fork(seed);
+            disk.crash();
+            seen.insert(disk.list("").expect("lists"));
+        }
+        assert_eq!(seen.len(), 4);
+    }
+
+    #[test]
+    fn power_goes_off_in_the_call_that_was_named() {
+        let (disk, file) = disk_with_a_file();
+        disk.fail_after(1);
+        file.write_at(&[b"a"], 0).expect("before it");
+        assert!(file.sync().is_err());
+        assert!(disk.is_off() && disk.list("").is_err());
+        disk.crash();
+        assert!(file.len().is_err(), "the old handle is void");
+        assert_eq!(disk.bytes("f").expect("reads").len(), 2048);
+    }
+}
