@@ -129,22 +129,23 @@ impl LogFiles {
     /// spare while there are fewer than `spares_wanted`: its zeros need not be written again.
     ///
     /// # Errors
-    /// [`FilesError::Io`]; what was removed before it stays removed.
+    /// [`FilesError`]; what was removed before it stays removed. After `Sync` the owner must poison the log.
     pub fn trim(&self, below: u64, spares_wanted: usize) -> Result<usize, FilesError> {
         let _order = self.maintenance.lock();
         let mut removed = 0;
         while let Some(segment) = self.oldest_below(below) {
             let io = |source| FilesError::Io { place: segment.path.clone(), source };
+            let sync = |source| FilesError::Sync { place: self.dir.clone(), source };
             if self.spares() < spares_wanted && segment.len == u64::from(self.options.segment_bytes) {
                 let number = self.take_number();
                 let path = self.path(number);
                 self.disk.rename(&segment.path, &path).map_err(io)?;
-                self.disk.sync_dir(&self.dir).map_err(io)?;
+                self.disk.sync_dir(&self.dir).map_err(sync)?;
                 let spare = Spare { number, path, file: segment.file.clone() };
                 self.inner.lock().spares.push_back(spare);
             } else {
                 self.disk.remove(&segment.path).map_err(io)?;
-                self.disk.sync_dir(&self.dir).map_err(io)?;
+                self.disk.sync_dir(&self.dir).map_err(sync)?;
             }
             self.inner.lock().segments.retain(|s| s.number != segment.number);
             removed += 1;
@@ -152,7 +153,7 @@ impl LogFiles {
         Ok(removed)
     }
 
-    /// First seq that is not trimmed; the next to be written when there is nothing.
+    /// First seq that is not trimmed; 1 for a log that holds nothing.
     #[must_use]
     pub fn first_seq(&self) -> u64 {
         self.inner.lock().segments.front().map_or(1, |s| s.first_seq)
@@ -207,8 +208,8 @@ impl LogFiles {
     }
 
     /// Removes files that hold nothing that counts. Durable with the next file that is made.
-    pub(crate) fn remove_leftovers(&self, leftovers: &[String]) -> Result<(), OpenError> {
-        for name in leftovers {
+    pub(crate) fn remove_leftovers(&self, leftovers: &[(String, String)]) -> Result<(), OpenError> {
+        for (name, _) in leftovers {
             let path = names::join(&self.dir, name);
             self.disk.remove(&path).map_err(crate::error::io_at(&path))?;
         }

@@ -320,6 +320,25 @@ impl Entry {
     }
 }
 
+/// A small file of numbers: magic, format, the fields, CRC in the last four of 64 bytes.
+#[must_use]
+pub(crate) fn encode_fields<const F: usize>(magic: u32, fields: &[u64; F]) -> [u8; 64] {
+    const { assert!(8 + 8 * F + 4 <= 64) };
+    let mut out = Put::new([0; 64]);
+    out.put(&magic.to_be_bytes()).put(&FORMAT.to_be_bytes());
+    for field in fields {
+        out.put(&field.to_be_bytes());
+    }
+    sealed(out.bytes)
+}
+
+/// Decodes what [`encode_fields`] wrote.
+pub(crate) fn decode_fields<const F: usize>(magic: u32, bytes: &[u8]) -> Result<[u64; F], Bad> {
+    const { assert!(8 + 8 * F + 4 <= 64) };
+    let mut get = Get { bytes: checked::<64>(bytes, magic)?, at: 8 };
+    Ok(std::array::from_fn(|_| get.u64()))
+}
+
 struct Put<const N: usize> {
     bytes: [u8; N],
     at: usize,

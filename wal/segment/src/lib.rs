@@ -10,16 +10,20 @@ pub mod disk;
 mod error;
 mod files;
 pub mod format;
+mod inspect;
 mod log;
 mod names;
 mod recover;
 mod scan;
+mod seal;
 
 pub use error::{FilesError, LogError, OpenError, ReadError};
 pub use files::LogFiles;
 pub use format::{HEAD_BIT, Meta};
+pub use inspect::{Damage, InspectedSegment, Inspection, Partial, inspect, recover_partial};
 pub use log::{LogIdentity, LogOptions, OpenRequest, SegmentLog};
 pub use scan::FoundRecord;
+pub use seal::{Seal, SealedLog, delete, seal};
 
 /// Whether `dir` holds any file of log `log`.
 ///

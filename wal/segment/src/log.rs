@@ -144,15 +144,18 @@ impl SegmentLog {
     ) -> Result<(Self, Vec<FoundRecord>), OpenError> {
         options.check()?;
         names::create_dir(&*disk, dir)?;
-        let want = Want { floor: request.floor, payloads: request.payloads, end: None };
-        let mut found = recover::recover(&*disk, dir, identity.log, want)?;
+        let want = Want { floor: request.floor, payloads: request.payloads, ..Want::default() };
+        let found = recover::recover(&*disk, dir, identity.log, want)?;
+        if crate::seal::read_seal(&*disk, dir, identity.log)?.is_some() {
+            return Err(OpenError::Refused(format!("log {} in {dir} is sealed", identity.log)));
+        }
         if found.incarnation >= identity.incarnation {
             return Err(OpenError::Refused(format!(
                 "the log in {dir} was last written by incarnation {}, this one is {}",
                 found.incarnation, identity.incarnation
             )));
         }
-        let records = found.segments.iter_mut().flat_map(|s| s.records.clone()).collect();
+        let records = found.segments.iter().flat_map(|s| s.records.iter().cloned()).collect();
         let files = Arc::new(LogFiles::new(disk, dir, identity, options, &found));
         files.remove_leftovers(&found.leftovers)?;
         let log = Self {

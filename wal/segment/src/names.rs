@@ -14,6 +14,12 @@ pub(crate) fn seal(log: u64) -> String {
     format!("{log:016x}.seal")
 }
 
+/// Where a file goes that a partial recovery gave up: a name that no log claims, so that nothing removes it.
+#[must_use]
+pub(crate) fn aside(name: &str) -> String {
+    format!("given-up-{name}")
+}
+
 #[must_use]
 pub(crate) fn join(dir: &str, name: &str) -> String {
     if dir.is_empty() { name.to_owned() } else { format!("{dir}/{name}") }

@@ -15,7 +15,7 @@ use bytes::Bytes;
 
 use crate::disk::{Disk, File};
 use crate::error::{OpenError, io_at};
-use crate::format::{self, Bad, FORMAT, SEGMENT_HEADER_BYTES, SegmentHeader, TRAILER_BYTES, Trailer};
+use crate::format::{Bad, FORMAT, SEGMENT_HEADER_BYTES, SegmentHeader, TRAILER_BYTES, Trailer};
 use crate::names;
 use crate::scan::{self, FoundRecord, Scan};
 
@@ -24,7 +24,9 @@ use crate::scan::{self, FoundRecord, Scan};
 pub(crate) struct Want {
     /// Highest seq known durable from elsewhere.
     pub floor: u64,
-    /// Scan everything, and keep the payloads.
+    /// Scan everything, trust no footer.
+    pub scan_all: bool,
+    /// Keep the payloads of what is scanned.
     pub payloads: bool,
     /// The log is sealed there: what follows is ignored.
     pub end: Option<u64>,
@@ -39,8 +41,8 @@ pub(crate) struct Found {
     pub chain: u32,
     /// Highest seq proven durable by what was found.
     pub durable: u64,
-    /// Files that hold nothing that counts.
-    pub leftovers: Vec<String>,
+    /// Files that hold nothing that counts, and why.
+    pub leftovers: Vec<(String, String)>,
     /// Above every file number in use.
     pub next_number: u32,
     /// Highest incarnation seen in a segment that counts.
@@ -68,6 +70,19 @@ impl FoundSegment {
 }
 
 pub(crate) fn recover(disk: &dyn Disk, dir: &str, log: u64, want: Want) -> Result<Found, OpenError> {
+    match survey(disk, dir, log, want)? {
+        (found, None) => Ok(found),
+        (_, Some(damage)) => Err(damage),
+    }
+}
+
+/// As [`recover`], giving what was found together with the damage.
+pub(crate) fn survey(
+    disk: &dyn Disk,
+    dir: &str,
+    log: u64,
+    want: Want,
+) -> Result<(Found, Option<OpenError>), OpenError> {
     let files = names::segments_in(disk, dir, log)?;
     let mut found = Found {
         segments: Vec::new(),
@@ -83,7 +98,7 @@ pub(crate) fn recover(disk: &dyn Disk, dir: &str, log: u64, want: Want) -> Resul
     for (number, name) in files {
         let path = names::join(dir, &name);
         let file = disk.open(&path).map_err(io_at(&path))?;
-        let read = read_segment(&*file, &path, log, number, want.payloads)?;
+        let read = read_segment(&*file, &path, log, number, want)?;
         found.durable = found.durable.max(read.durable);
         let joined = match (&broken, read.content) {
             (Some(_), _) => Err("a file before this one does not continue the log".to_owned()),
@@ -100,8 +115,8 @@ pub(crate) fn recover(disk: &dyn Disk, dir: &str, log: u64, want: Want) -> Resul
                 found.segments.push(FoundSegment { name, header, file, records, chain, stop, trusted, used });
             }
             Err(what) => {
+                found.leftovers.push((name, what.clone()));
                 broken.get_or_insert((path, what));
-                found.leftovers.push(name);
             }
         }
     }
@@ -114,7 +129,8 @@ pub(crate) fn recover(disk: &dyn Disk, dir: &str, log: u64, want: Want) -> Resul
         cut(&mut found, end);
         found.durable = end;
     }
-    if found.last_seq < found.durable { Err(damage(&found, dir, log, broken)) } else { Ok(found) }
+    let damage = (found.last_seq < found.durable).then(|| damage(&found, dir, log, broken));
+    Ok((found, damage))
 }
 
 /// Names the place where the chain stops short of what was durable.
@@ -144,7 +160,7 @@ fn cut(found: &mut Found, end: u64) {
             found.last_seq = last.next_seq() - 1;
             return;
         }
-        found.leftovers.extend(found.segments.pop().map(|s| s.name));
+        found.leftovers.extend(found.segments.pop().map(|s| (s.name, "it follows the seal".to_owned())));
     }
 }
 
@@ -200,19 +216,15 @@ struct Content {
     used: u32,
 }
 
-fn read_segment(
-    file: &dyn File,
-    path: &str,
-    log: u64,
-    number: u32,
-    scan_all: bool,
-) -> Result<Read, OpenError> {
+fn read_segment(file: &dyn File, path: &str, log: u64, number: u32, want: Want) -> Result<Read, OpenError> {
     let len = file.len().map_err(io_at(path))?;
     if len < (SEGMENT_HEADER_BYTES + TRAILER_BYTES) as u64 || len > u64::from(u32::MAX) {
         // A crash while the file was made; nothing was written to it.
         return Ok(Read { content: Err("the file is shorter than a segment header"), durable: 0 });
     }
-    if !scan_all && let Some((header, trailer, records)) = trusted_footer(file, path, log, number, len)? {
+    if !(want.scan_all || want.payloads)
+        && let Some((header, trailer, records)) = trusted_footer(file, path, log, number, len)?
+    {
         let durable = header.first_seq - 1 + u64::from(trailer.count);
         let used = records.last().map_or(header.align_bytes, |r| r.offset + r.payload_len);
         let content = Content { records, chain: trailer.last_crc, stop: None, trusted: true, used };
@@ -222,7 +234,11 @@ fn read_segment(
     let bytes = read_all(file, len).map_err(io_at(path))?;
     match SegmentHeader::decode(&bytes, log, number) {
         Ok(header) => {
-            let Scan { records, chain, stop, durable, used } = scan::scan(&bytes, &header);
+            let Scan { mut records, chain, stop, durable, used } = scan::scan(&bytes, &header);
+            if !want.payloads {
+                // They pin the whole segment.
+                records.iter_mut().for_each(|record| record.payload = None);
+            }
             let content = Content { records, chain, stop: Some(stop), trusted: false, used };
             Ok(Read { content: Ok((header, content)), durable })
         }
@@ -289,19 +305,13 @@ pub(crate) fn verify(
     if scan.records.len() < records {
         return Err(damaged(scan.stop.offset, scan.stop.what));
     }
-    let Some((trailer, entries)) = scan::footer(&bytes, header) else { return Ok(()) };
-    let agree = entries.len() == scan.records.len()
-        && trailer.last_crc == scan.chain
-        && entries.iter().zip(&scan.records).all(|(a, b)| {
-            (a.seq, a.offset, a.payload_len, a.meta, a.prefix)
-                == (b.seq, b.offset, b.payload_len, b.meta, b.prefix)
-        });
-    if agree {
-        Ok(())
-    } else {
-        Err(damaged(
-            bytes.len() as u64 - format::TRAILER_BYTES as u64,
-            "the footer does not match the records",
-        ))
-    }
+    // Records that a seal cut off may be damaged: only those that count are compared.
+    let agree = scan::footer(&bytes, header).is_none_or(|(_, entries)| {
+        entries.len() >= records
+            && entries.iter().zip(&scan.records).take(records).all(|(a, b)| {
+                (a.seq, a.offset, a.payload_len, a.meta, a.prefix)
+                    == (b.seq, b.offset, b.payload_len, b.meta, b.prefix)
+            })
+    });
+    if agree { Ok(()) } else { Err(damaged(0, "the footer does not match the records")) }
 }
