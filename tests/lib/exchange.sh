@@ -28,3 +28,12 @@ same() {
     fail "$1: $(wc -l <"$3") lines came back, $(wc -l <"$2") were wanted, or they differ"
   }
 }
+
+# snapshot NAME TOPICS: every record of the topics, offset by offset, into the file $WORK/NAME.
+snapshot() {
+  local name=$1 topics=$2
+  rm -f "$WORK/$name.jsonl"
+  java_client HistoryReader --history "$WORK/$name.jsonl" --reader snapshot --topics "$topics"
+  sed 's/"ms":[0-9]*,//' "$WORK/$name.jsonl" | sort >"$WORK/$name"
+  [ -s "$WORK/$name" ] || fail "reading $topics gave nothing"
+}

@@ -1,4 +1,4 @@
-# The kill loop: clients that write and read all the time, SIGKILL at random, a checker that knows every record.
+# The kill loop: clients that write and read all the time, SIGKILL (or SIGTERM) at random, a checker that knows every record.
 #
 # Owns: $WORK/history, one JSONL file for each client and one for the faults.
 # Holds: the random choices come from one printed seed; a kill counts only if records were acknowledged before it.
@@ -15,9 +15,10 @@ pause() {
   sleep "$((ms / 1000)).$(printf '%03d' $((ms % 1000)))"
 }
 
-# kill_loop SECONDS: on the broker that runs, whose settings are kept. Fails on any anomaly.
+# kill_loop SECONDS [STOP]: on the broker that runs, whose settings are kept. STOP is the command that ends the broker
+# each time, broker_kill unless given. Fails on any anomaly.
 kill_loop() {
-  local seconds=$1 seed=${TIDEGATE_SEED:-$((RANDOM * 32768 + RANDOM))} end kills=0 py java tail
+  local seconds=$1 stop=${2:-broker_kill} seed=${TIDEGATE_SEED:-$((RANDOM * 32768 + RANDOM))} end kills=0 py java tail
   step "seed $seed (TIDEGATE_SEED=$seed repeats the times of the kills)"
   RANDOM=$seed
   rm -rf "$WORK/history"
@@ -41,10 +42,10 @@ kill_loop() {
     # Under way, or the kill would hit an idle broker.
     wait_for_acks
     note_fault kill
-    broker_kill
+    "$stop"
     kills=$((kills + 1))
     pause 0 400
-    if ((RANDOM % 4 == 0)); then
+    if [ "$stop" = broker_kill ] && ((RANDOM % 4 == 0)); then
       # Sometimes recovery itself is killed, and must begin anew.
       broker_spawn
       pause 10 600
@@ -53,7 +54,7 @@ kill_loop() {
     broker_start
     note_fault ready
   done
-  step "$kills kills; waiting for every outcome"
+  step "$kills times; waiting for every outcome"
   wait "$py" || fail 'the librdkafka producers met an error (above)'
   wait "$java" || { tail -n 20 "$WORK/java-producer.log" >&2; fail 'the Java producers met an error'; }
 

@@ -50,7 +50,12 @@ for line in sys.stdin:
   esac | sort -k2
 }
 
-# Objects that hold records: all but the cluster's own identity and the metadata's snapshots.
-data_objects() { bucket_list | awk '$2 != "cluster.json" && $2 !~ /^(meta|metadata|probe)\//'; }
+# Objects that hold records: all but the cluster's identity and what a killed probe of the store has left.
+data_objects() { bucket_list | awk '$2 != "cluster.json" && $2 !~ /^probe\//'; }
 data_bytes() { data_objects | awk '{ sum += $1 } END { printf "%.0f\n", sum }'; }
 no_data_objects() { [ -z "$(data_objects)" ]; }
+data_bytes_below() { (($(data_bytes) < $1)); }
+
+# Everything that is acknowledged is in the bucket.
+backlog() { metric tidegate_upload_backlog_bytes; }
+no_backlog() { [ "$(backlog)" = 0 ]; }
