@@ -14,6 +14,8 @@ pub mod object;
 pub mod reference;
 pub mod slice;
 pub mod stamp;
+#[cfg(test)]
+mod tests;
 
 pub use chain::Chain;
 pub use cluster::ClusterFile;

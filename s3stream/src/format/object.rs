@@ -394,7 +394,7 @@ fn read_footer(raw: Bytes, footer_at: u64, len: u64) -> Result<Footer, FormatErr
     Ok(Footer { stamp, slices, len })
 }
 
-fn trailer(footer: &[u8]) -> [u8; TRAILER_LEN] {
+pub(super) fn trailer(footer: &[u8]) -> [u8; TRAILER_LEN] {
     let mut out = Vec::with_capacity(TRAILER_LEN);
     out.put_u64(footer.len() as u64);
     out.put_u32(crc32c::crc32c(footer));

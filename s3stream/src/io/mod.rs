@@ -8,12 +8,19 @@
 
 mod cluster;
 mod error;
+#[cfg(any(test, feature = "sim"))]
+pub mod fault;
 mod keys;
 pub mod media;
+pub mod probe;
 mod put;
 mod read;
 mod remove;
 mod retry;
+#[cfg(any(test, feature = "sim"))]
+pub mod sim_store;
+#[cfg(test)]
+mod tests;
 
 use std::future::Future;
 use std::sync::Arc;

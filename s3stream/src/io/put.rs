@@ -7,7 +7,8 @@
 //! | the stamp is this write's | done: the answer was lost, or came for an earlier try |
 //! | nothing is there | the same bytes again, within the budget |
 //! | another stamp | [`IoError::Taken`] |
-//! | no answer to the reading either | read again, within the budget: 56 bytes ask less of a store in trouble |
+//! | no answer to the reading either | read again, if the object is large: 56 bytes ask less of a store in
+//!   trouble; else the same bytes again |
 //!
 //! Invariants: success means that the store shows this write's header, or said that it created it. "Not there"
 //! is never final, since an earlier try may land later: only the budget ends the loop.
@@ -22,6 +23,8 @@ use crate::format::{EncodedObject, HEADER_LEN, Stamp};
 
 /// A single PUT may carry this much on S3.
 const PUT_BYTES_MAX: u64 = 5 * 1024 * 1024 * 1024;
+/// Up to this size sending again is as cheap as reading.
+const SMALL_BYTES_MAX: u64 = 1024 * 1024;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PutOutcome {
@@ -68,12 +71,15 @@ impl ObjectIo {
                 self.again(&mut tries, key.as_ref(), &failure).await?;
             }
             loop {
-                match self.read_header(key, header.len()).await {
+                match self.read_header(key, header).await {
                     Ok((found, found_size)) => return self.settle(key, header, size, &found, found_size).await,
                     Err(Failure::NotFound) => break,
                     Err(other) => failure = other,
                 }
                 self.again(&mut tries, key.as_ref(), &failure).await?;
+                if size <= SMALL_BYTES_MAX {
+                    break;
+                }
             }
             if failure == Failure::Exists {
                 self.again(&mut tries, key.as_ref(), &failure).await?;
@@ -90,8 +96,18 @@ impl ObjectIo {
         self.attempt(&self.inner.writes, size, put).await.map(drop)
     }
 
-    /// The first bytes at `key`, and the size of all.
-    async fn read_header(&self, key: &Path, len: usize) -> Result<(Bytes, u64), Failure> {
+    /// The first bytes at `key`, and the size of all. What is neither `header` nor another whole stamp is read
+    /// twice: a flip on the way must not make a fence out of an own write.
+    async fn read_header(&self, key: &Path, header: &[u8]) -> Result<(Bytes, u64), Failure> {
+        let (found, size) = self.read_start(key, header.len()).await?;
+        if found.as_ref() == header || Stamp::decode(&found).is_ok() {
+            return Ok((found, size));
+        }
+        self.count(|c| &c.rereads, 1);
+        self.read_start(key, header.len()).await
+    }
+
+    async fn read_start(&self, key: &Path, len: usize) -> Result<(Bytes, u64), Failure> {
         self.count(|c| &c.gets, 1);
         let range = Some(GetRange::Bounded(0..len as u64));
         let work = async {

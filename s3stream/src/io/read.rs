@@ -117,13 +117,9 @@ impl ObjectIo {
                 Err(Failure::Permanent(what)) => return Err(IoError::Refused { key: key.to_string(), what }),
                 Err(failure) => failure,
             };
+            shorts += u32::from(matches!(failure, Failure::Short(_)));
             // Stores answer a range past the end with an error that has no type: the size tells.
-            let short = match &failure {
-                Failure::Short(_) => true,
-                _ => tries.count == 2 && self.ends_before(key, range.end).await,
-            };
-            shorts += u32::from(short);
-            if shorts == 2 {
+            if shorts == 2 || (tries.count == 2 && self.ends_before(key, range.end).await) {
                 return Err(self.damaged(key, format!("bytes {range:?}: {failure}")));
             }
             self.again(&mut tries, key.as_ref(), &failure).await?;
