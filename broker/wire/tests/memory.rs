@@ -15,9 +15,11 @@ use std::fmt::Debug;
 use bytes::{Buf, Bytes, BytesMut};
 use kafka_protocol::protocol::{HeaderVersion, Message, Request};
 use support::{Dice, Visitor, all, crowded_body, lying_bodies, put_varint, random_body, visit};
+use tidegate_common::{Offset, batch};
 use tidegate_wire::frame::{FrameReader, GROW_MIN, IDLE_ROOM};
 use tidegate_wire::guard::{self, COST_BASE, COST_PER_BYTE};
 use tidegate_wire::produce::{BatchLimits, parse_produce_batch};
+use tidegate_wire::records::{Codec, RecordCaps, Records};
 use tidegate_wire::request;
 
 struct Counting;
@@ -239,6 +241,25 @@ fn admission_of_a_batch_takes_nothing_but_a_counter_of_the_frame() {
         let (taken, _) = peak(|| parse_produce_batch(blob, 9, &limits));
         assert!(taken <= 64, "{taken}");
     }
+}
+
+#[test]
+fn lengths_in_a_record_body_reserve_nothing() {
+    let read = |codec: Codec, body: &'static [u8]| {
+        let mut batch = batch::build(Offset(0), 1, 0, 0, Bytes::from_static(body));
+        batch.head.0[22] = codec.id() as u8;
+        let (taken, result) =
+            peak(|| Records::new(&batch, &RecordCaps::default())?.next().map(|r| r.is_some()));
+        assert!(result.is_err(), "{codec:?}");
+        taken
+    };
+    // Five bytes of snappy that claim to hold 100 MiB, raw and framed.
+    assert!(read(Codec::Snappy, &[0x80, 0x80, 0x80, 0x32, 0]) < 20_000);
+    let framed = b"\x82SNAPPY\0\0\0\0\x01\0\0\0\x01\0\0\0\x05\x80\x80\x80\x32\0";
+    assert!(read(Codec::Snappy, framed) < 20_000);
+    // A record that claims 1 GiB: plain, and within a snappy block of five literal bytes.
+    assert_eq!(read(Codec::None, &[0xfe, 0xff, 0xff, 0xff, 0x07]), 0);
+    assert!(read(Codec::Snappy, &[5, 0x10, 0xfe, 0xff, 0xff, 0xff, 0x07]) < 40_000);
 }
 
 #[test]

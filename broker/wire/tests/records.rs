@@ -259,6 +259,18 @@ fn log_append_time_is_the_time_of_all_records_and_needs_no_body() {
 }
 
 #[test]
+fn a_batch_that_compaction_emptied_has_no_records() {
+    for codec in Codec::ALL {
+        let mut empty = with_body(&one(codec, b"gone"), Vec::new());
+        empty.head.0[57..61].copy_from_slice(&[0; 4]);
+        let caps = RecordCaps::default();
+        assert_eq!(read(&empty, &caps), Ok(Vec::new()), "{codec:?}");
+        assert_eq!(offset_of_max_timestamp(&empty, &caps), Ok(None));
+        assert_eq!(offset_of_timestamp(&empty, 0, Offset(0), &caps), Ok(None));
+    }
+}
+
+#[test]
 fn the_builder_sets_producer_and_flags() {
     let mut builder =
         RecordsBuilder::new(Codec::Zstd).flags(RecordsBuilder::TRANSACTIONAL).producer(8, 2, 40);

@@ -55,6 +55,8 @@ impl<'a> Records<'a> {
     pub fn new(batch: &'a Batch, caps: &RecordCaps) -> Result<Records<'a>, RecordsError> {
         let head = &batch.head;
         let codec = Codec::of(head).map_err(RecordsError::UnknownCodec)?;
+        // A batch that compaction emptied keeps its codec and has no body, which no decompressor takes for its own.
+        let codec = if batch.body.is_empty() { Codec::None } else { codec };
         let source = match codec.reader(&batch.body, caps)? {
             None => Source::Plain(&batch.body),
             Some(reader) => Source::Stream(Stream::new(codec, reader, caps.decompressed_bytes)),
