@@ -17,7 +17,10 @@ pub mod snapshot;
 
 pub use command::Command;
 pub use image::Image;
-pub use raft::{Blocking, Metadata, NodeId, OpenError, Options, ProposeError, ReadIndexError, Timing};
+pub use raft::{
+    Blocking, LocalNetwork, Metadata, NodeId, OpenError, Options, ProposeError, ReadIndexError, Timing,
+    Transport, Wiring,
+};
 pub use response::{Outcome, Refusal, Response};
 
 /// Stream objects that one leaf may list.
