@@ -50,3 +50,20 @@ fn filter(directives: &str) -> Result<EnvFilter, LoggingError> {
         problem: error.to_string(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn levels_and_directives_are_possible_and_slips_are_not() {
+        for directives in
+            ["info", "WARN", "off", "info,tidegate_wal=debug", "tidegate_broker[request{api}]=trace"]
+        {
+            assert!(check(directives).is_ok(), "{directives}");
+        }
+        for directives in ["loud", "info,tidegate_wal", "info,tidegate_wal=louder"] {
+            assert!(check(directives).is_err(), "{directives}");
+        }
+    }
+}

@@ -476,3 +476,79 @@ impl Registrar {
 fn seconds() -> Histogram {
     Histogram::new((0..19).map(|n| 0.0001 * f64::from(1_u32 << n)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn used() -> Metrics {
+        let metrics = Metrics::new();
+        let produce = metrics.apis.of("Produce");
+        produce.requests.inc();
+        produce.seconds.observe(0.0003);
+        produce.request_bytes.inc_by(1000);
+        produce.response_bytes.inc_by(50);
+        produce.error(6);
+        metrics.connections.closed("idle");
+        metrics.store.request("put", "ok", 0.02);
+        metrics
+    }
+
+    #[test]
+    fn a_handle_taken_earlier_counts_into_the_scrape() {
+        let metrics = used();
+        metrics.clone().wal.durable_position.set(7);
+        let text = metrics.encode();
+        for line in [
+            "tidegate_requests_total{api=\"Produce\"} 1",
+            "tidegate_request_errors_total{api=\"Produce\",code=\"6\"} 1",
+            "tidegate_request_bytes_total{api=\"Produce\"} 1000",
+            "tidegate_request_seconds_bucket{le=\"0.0004\",api=\"Produce\"} 1",
+            "tidegate_connections_closed_total{reason=\"idle\"} 1",
+            "tidegate_store_requests_total{op=\"put\",outcome=\"ok\"} 1",
+            "tidegate_wal_durable_position 7",
+        ] {
+            assert!(text.lines().any(|other| other == line), "{line} in\n{text}");
+        }
+    }
+
+    #[test]
+    fn two_brokers_in_one_process_count_apart() {
+        let (first, second) = (used(), Metrics::new());
+        assert_eq!(first.apis.of("Produce").requests.get(), 1);
+        assert_eq!(second.apis.of("Produce").requests.get(), 0);
+    }
+
+    #[test]
+    fn every_documented_metric_is_scraped_and_no_other() {
+        let metrics = used();
+        let text = metrics.encode();
+        let mut scraped: Vec<String> = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("# TYPE "))
+            .map(|line| {
+                let (name, kind) = line.split_once(' ').expect("name and type");
+                format!("{name}{} {kind}", if kind == "counter" { "_total" } else { "" })
+            })
+            .collect();
+        let mut documented: Vec<String> =
+            metrics.docs.iter().map(|doc| format!("{} {}", doc.name, doc.kind)).collect();
+        scraped.sort();
+        documented.sort();
+        assert_eq!(scraped, documented);
+        documented.dedup();
+        assert_eq!(documented.len(), metrics.docs.len(), "names are unique");
+    }
+
+    #[test]
+    fn no_series_is_labelled_by_topic_or_partition() {
+        for doc in Metrics::new().docs.iter() {
+            assert!(!doc.labels.contains("topic") && !doc.labels.contains("partition"), "{}", doc.name);
+        }
+    }
+
+    #[test]
+    fn the_documentation_is_the_registry() {
+        crate::config::docs_test::compare("metrics.md", &Metrics::new().docs());
+    }
+}

@@ -5,12 +5,11 @@
 use std::fmt::Write as _;
 
 use super::error::ConfigError;
-use super::error::Origin;
 use super::key::{Bounds, Class, Default, Key};
 use super::table;
 
 /// One key in full, or all keys in a line each.
-pub fn explain(key: Option<&str>) -> Result<String, ConfigError> {
+pub fn explain(key: Option<&str>) -> Result<String, Box<ConfigError>> {
     let Some(name) = key else {
         let mut out = String::new();
         for key in table::all() {
@@ -18,15 +17,15 @@ pub fn explain(key: Option<&str>) -> Result<String, ConfigError> {
         }
         return Ok(out);
     };
-    let key = table::find(name).ok_or_else(|| ConfigError::UnknownKey {
-        key: name.to_owned(),
-        origin: Origin::Set,
+    let unknown = || ConfigError::Source {
+        place: "config explain".to_owned(),
+        problem: format!("unknown key {name}"),
         remedy: table::nearest(name).map_or_else(
             || "tidegate config explain lists the keys".to_owned(),
             |near| format!("did you mean {near}?"),
         ),
-    });
-    key.map(in_full)
+    };
+    table::find(name).map(in_full).ok_or_else(|| Box::new(unknown()))
 }
 
 /// `docs/config.md`.
@@ -73,8 +72,8 @@ Keys that Kafka has keep Kafka's name and meaning. Bytes may be written as `64Mi
 `10s` (ms, s, m, h, d). An unknown key or an impossible value is refused, in every source, also where a later one
 overrides it. `tidegate config explain KEY` prints one key.
 
-In TOML a key that is also the beginning of another one, such as `max.connections`, has to be written in quotes:
-`\"max.connections.per.ip\" = 10`. No key of Tidegate's own needs that.
+In TOML a key that begins with another key, as `max.connections.per.ip` begins with `max.connections`, has to be written
+in quotes where both are set: `\"max.connections.per.ip\" = 10`. No key of Tidegate's own needs that.
 
 `listener.name.{name}.*` is accepted with a warning: no listener has TLS, SASL or limits of its own yet.
 ";

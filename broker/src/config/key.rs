@@ -103,8 +103,8 @@ impl std::fmt::Display for Bounds {
             Bounds::BetweenOr(low, high, or) => write!(f, "{low} to {high}, or {or}"),
             Bounds::Fraction(low, high) => write!(f, "{low} to {high}"),
             Bounds::OneOf(names) | Bounds::OneOfAnyCase(names) => write!(f, "one of {}", names.join(", ")),
-            Bounds::EachOf(names) => write!(f, "each one of {}", names.join(", ")),
-            Bounds::NonEmpty => write!(f, "not empty"),
+            Bounds::EachOf(names) => write!(f, "a list of {}", names.join(", ")),
+            Bounds::NonEmpty => write!(f, "non-empty"),
             Bounds::ThrottledReplicas => write!(f, "* or partition:broker,…"),
         }
     }

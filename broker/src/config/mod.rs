@@ -22,6 +22,8 @@ pub mod value;
 mod values;
 
 #[cfg(test)]
+pub(crate) mod docs_test;
+#[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
@@ -121,7 +123,7 @@ fn build(values: Values, machine: &Machine, mut warnings: Vec<Warning>) -> Resul
 fn placed(values: &Values, problem: Problem) -> ConfigError {
     let Problem { key, problem, remedy } = problem;
     let sensitive = table::find(key).is_some_and(key::Key::is_sensitive);
-    let value = if sensitive { "[hidden]" } else { values.text(key).unwrap_or("(computed)") };
+    let value = if sensitive { values::HIDDEN } else { values.text(key).unwrap_or("(computed)") };
     ConfigError::Value {
         key: key.to_owned(),
         value: value.to_owned(),

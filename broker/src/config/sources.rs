@@ -61,8 +61,8 @@ pub(super) fn from_toml(path: &Path, text: &str) -> Result<Vec<Entry>, Vec<Confi
             place: format!("{}:{line}", path.display()),
             problem: error.message().replace('\n', " "),
             remedy:
-                "correct the TOML; a key that is also the beginning of another, as max.connections is, is \
-                     written in quotes: \"max.connections.per.ip\" = 10"
+                "correct the TOML; a key that begins with another one is written in quotes where both are set: \
+                     \"max.connections.per.ip\" = 10"
                     .to_owned(),
         }]
     })?;

@@ -24,6 +24,7 @@ pub fn check(kind: Kind, bounds: Bounds, raw: &str) -> Result<String, String> {
             Ok(parts.join(","))
         }
         // A secret is kept as it is written, blanks included.
+        Kind::Password if bounds == Bounds::NonEmpty && raw.is_empty() => Err(format!("must be {bounds}")),
         Kind::Password => Ok(raw.to_owned()),
         Kind::String | Kind::Class => word(text, bounds),
     }

@@ -6,6 +6,7 @@
 //! Never: checks one key against another (that is `checks`).
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use super::error::{ConfigError, Origin, Warning};
 use super::kafka_keys::{LISTENER_PREFIX, LISTENER_PREFIX_WHY};
@@ -14,11 +15,22 @@ use super::sources::Entry;
 use super::{table, value};
 
 /// A value that somebody set, in canonical form.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Setting {
     pub value: String,
     pub origin: Origin,
+    pub is_sensitive: bool,
 }
+
+impl fmt::Debug for Setting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let value = if self.is_sensitive { HIDDEN } else { &self.value };
+        write!(f, "{value:?} ({})", self.origin)
+    }
+}
+
+/// Shown instead of a secret.
+pub(super) const HIDDEN: &str = "[hidden]";
 
 /// What is set, by key. Keys that nobody set are absent; their default is in the table.
 #[derive(Clone, Debug, std::default::Default, PartialEq, Eq)]
@@ -72,7 +84,7 @@ impl Values {
                     }
                     merged.set.insert(key.name, setting);
                 }
-                Err(error) => errors.push(error),
+                Err(error) => errors.push(*error),
             }
         }
         warnings.extend(ignored.into_iter().map(|(key, (origin, why))| Warning {
@@ -84,13 +96,15 @@ impl Values {
     }
 }
 
-fn checked(key: &Key, entry: &Entry) -> Result<Setting, ConfigError> {
-    let refuse = |problem: String, remedy: String| ConfigError::Value {
-        key: entry.key.clone(),
-        value: if key.is_sensitive() { "[hidden]".to_owned() } else { entry.value.clone() },
-        origin: entry.origin.clone(),
-        problem,
-        remedy,
+fn checked(key: &Key, entry: &Entry) -> Result<Setting, Box<ConfigError>> {
+    let refuse = |problem: String, remedy: String| {
+        Box::new(ConfigError::Value {
+            key: entry.key.clone(),
+            value: if key.is_sensitive() { HIDDEN.to_owned() } else { entry.value.clone() },
+            origin: entry.origin.clone(),
+            problem,
+            remedy,
+        })
     };
     let value = value::check_with_unit(key.kind, key.unit, key.bounds, &entry.value)
         .map_err(|problem| refuse(problem, possible(key)))?;
@@ -103,7 +117,7 @@ fn checked(key: &Key, entry: &Entry) -> Result<Setting, ConfigError> {
             return Err(refuse(why.to_owned(), remedy.to_owned()));
         }
     }
-    Ok(Setting { value, origin: entry.origin.clone() })
+    Ok(Setting { value, origin: entry.origin.clone(), is_sensitive: key.is_sensitive() })
 }
 
 fn possible(key: &Key) -> String {
