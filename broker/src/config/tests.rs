@@ -95,7 +95,7 @@ fn without_any_setting_a_cluster_runs_on_this_machine_alone() {
 fn later_sources_win_and_each_value_remembers_its_own() {
     let given = Given {
         file: Some(("a.properties", "# mine\nnum.partitions=2\nnode.id=5\nbroker.rack=a\n")),
-        environment: &[("TIDEGATE_NUM_PARTITIONS", "3"), ("TIDEGATE_NODE_ID", "6"), ("HOME", "/root")],
+        environment: &[("TIDEGATE_NUM_PARTITIONS", "3"), ("TIDEGATE_NODE_ID", "6"), ("HOME", "/home/a")],
         sets: &["num.partitions=4"],
     };
     let config = given.loaded().config;
