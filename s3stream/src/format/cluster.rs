@@ -63,8 +63,7 @@ impl ClusterFile {
             });
         }
         let raw: Raw = serde_json::from_slice(bytes).map_err(|e| invalid(e.to_string()))?;
-        let file =
-            Self { cluster_id: raw.cluster_id, format_version: raw.format_version, nonce: raw.nonce };
+        let file = Self { cluster_id: raw.cluster_id, format_version: raw.format_version, nonce: raw.nonce };
         let stored = u32::from_str_radix(&raw.checksum, 16).map_err(|e| invalid(format!("checksum: {e}")))?;
         check("cluster.json", stored, file.checksum())?;
         if file.cluster_id.is_empty() || file.cluster_id.len() > ID_LEN_MAX || file.encode() != *bytes {

@@ -51,7 +51,14 @@ pub fn encode_leaf(stamp: Stamp, rows: &[StreamObjectRow]) -> Result<EncodedObje
     }
     out.put_u32(crc32c::crc32c(&out));
     let (size, checksum) = (out.len() as u64, crc32c::crc32c(&out));
-    Ok(EncodedObject { stamp, kind: Kind::Leaf, chunks: vec![out.into()], size, checksum, slices: Vec::new() })
+    Ok(EncodedObject {
+        stamp,
+        kind: Kind::Leaf,
+        chunks: vec![out.into()],
+        size,
+        checksum,
+        slices: Vec::new(),
+    })
 }
 
 /// # Errors

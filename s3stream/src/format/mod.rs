@@ -25,7 +25,8 @@ pub use object::{
 };
 pub use reference::{BytesRef, Span};
 pub use slice::{
-    BlockIndex, PRODUCER_REPLAY_BYTES_MAX, ProducerSection, ProducersBefore, SliceBefore, SliceIndex, SliceSummary,
+    BlockIndex, PRODUCER_REPLAY_BYTES_MAX, ProducerSection, ProducersBefore, SliceBefore, SliceIndex,
+    SliceSummary,
 };
 pub use stamp::{HEADER_LEN, Kind, Stamp};
 

@@ -88,14 +88,7 @@ impl ObjectWriter {
         let mut out = Chunks::default();
         let header = stamp.header(Kind::Data);
         out.put_slice(&header);
-        Self {
-            stamp,
-            block_bytes,
-            out,
-            checksum: crc32c::crc32c(&header),
-            slices: Vec::new(),
-            broken: false,
-        }
+        Self { stamp, block_bytes, out, checksum: crc32c::crc32c(&header), slices: Vec::new(), broken: false }
     }
 
     /// Bytes so far.
@@ -272,7 +265,11 @@ impl ObjectWriter {
         open.block = OpenBlock::default();
     }
 
-    fn close(&mut self, mut open: OpenSlice, producers: ProducerSection) -> Result<SliceSummary, FormatError> {
+    fn close(
+        &mut self,
+        mut open: OpenSlice,
+        producers: ProducerSection,
+    ) -> Result<SliceSummary, FormatError> {
         let stream = open.stream;
         if self.slices.last().is_some_and(|last| last.stream >= stream) {
             return Err(invalid(format!("stream {stream} is out of order in its object")));
@@ -330,7 +327,8 @@ pub fn decode_footer(size: u64, tail: &Bytes) -> Result<FooterOrMore, FormatErro
     if held < needed {
         return Ok(FooterOrMore::MoreNeeded(needed));
     }
-    let start = tail.len() - usize::try_from(needed).map_err(|_| invalid("a footer above the address space"))?;
+    let start =
+        tail.len() - usize::try_from(needed).map_err(|_| invalid("a footer above the address space"))?;
     let raw = tail.slice(start..at);
     check("the footer", footer_crc, crc32c::crc32c(&raw))?;
     Ok(FooterOrMore::Footer(read_footer(raw, size - needed, needed)?))
@@ -353,7 +351,10 @@ pub fn decode_block(index: &BlockIndex, bytes: Bytes) -> Result<Vec<Batch>, Form
         let batch = Batch::parse(&mut rest).map_err(|e| invalid(format!("a block at offset {at}: {e}")))?;
         let (base, next) = (batch.head.base_offset(), batch.head.next_offset());
         if base < at || next <= base || next > index.to {
-            return Err(invalid(format!("a block to {} holds offsets {base} to {next} after {at}", index.to)));
+            return Err(invalid(format!(
+                "a block to {} holds offsets {base} to {next} after {at}",
+                index.to
+            )));
         }
         at = next;
         batches.push(batch);

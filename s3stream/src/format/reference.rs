@@ -46,7 +46,9 @@ impl BytesRef {
     #[must_use]
     pub fn span(&self) -> Option<Span> {
         match self {
-            BytesRef::Here(span) | BytesRef::Object { span, .. } | BytesRef::WalSlot { span, .. } => Some(*span),
+            BytesRef::Here(span) | BytesRef::Object { span, .. } | BytesRef::WalSlot { span, .. } => {
+                Some(*span)
+            }
             BytesRef::Gap => None,
         }
     }

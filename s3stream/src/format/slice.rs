@@ -212,7 +212,10 @@ impl SliceIndex {
             return Err(FormatError::NotDense { stream, expected: to, found: at });
         }
         if bytes != self.bytes {
-            return Err(invalid(format!("stream {stream}: its blocks have {bytes} bytes, not {}", self.bytes)));
+            return Err(invalid(format!(
+                "stream {stream}: its blocks have {bytes} bytes, not {}",
+                self.bytes
+            )));
         }
         let increase = self.epochs.windows(2).all(|w| w[0].0 < w[1].0 && w[0].1 < w[1].1);
         if !increase || self.epochs.iter().any(|&(_, at)| at < from || at >= to) {

@@ -70,7 +70,11 @@ impl Stamp {
         };
         check("the header", r.u32()?, crc32c::crc32c(&raw[..HEADER_LEN - 4]))?;
         if version > FORMAT_VERSION {
-            return Err(FormatError::NewerFormat { what: "the object", found: version, known: FORMAT_VERSION });
+            return Err(FormatError::NewerFormat {
+                what: "the object",
+                found: version,
+                known: FORMAT_VERSION,
+            });
         }
         match kind {
             1 => Ok((Kind::Data, stamp)),

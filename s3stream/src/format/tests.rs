@@ -252,7 +252,8 @@ fn rows(base: i64, steps: &[(i64, u64, u64, u32)]) -> Vec<StreamObjectRow> {
 /// Two slices, several blocks, producers, epochs, small and spliced bodies.
 fn reference_object() -> EncodedObject {
     let mut writer = ObjectWriter::new(stamp(5), 300);
-    let first = batches(0, &[(3, 40, 1, false, 5), (1, 90, -1, true, 9), (2, 200, 1, false, 7), (1, 10, 2, true, 1)]);
+    let first =
+        batches(0, &[(3, 40, 1, false, 5), (1, 90, -1, true, 9), (2, 200, 1, false, 7), (1, 10, 2, true, 1)]);
     writer.slice(StreamId(2), &SliceBefore::first(), &first).expect("dense");
     let mut state = Producers::new();
     state.apply(&build_idempotent(Offset(0), 1, (44, 0, 0), Bytes::new()).head);
@@ -302,7 +303,11 @@ fn every_flipped_byte_of_a_leaf_is_found() {
 
 #[test]
 fn every_flipped_byte_of_a_cluster_file_is_found() {
-    let file = ClusterFile { cluster_id: "MkU3OEVBNTcwNTJENDM2Qg".into(), format_version: 1, nonce: Uuid::from_u128(5) };
+    let file = ClusterFile {
+        cluster_id: "MkU3OEVBNTcwNTJENDM2Qg".into(),
+        format_version: 1,
+        nonce: Uuid::from_u128(5),
+    };
     let bytes = file.encode();
     assert_eq!(
         bytes,
@@ -319,7 +324,9 @@ fn every_flipped_byte_of_a_cluster_file_is_found() {
 
 #[test]
 fn a_newer_format_is_named_as_such() {
-    let newer = |result: Result<(), FormatError>| matches!(result, Err(FormatError::NewerFormat { found: 2, known: 1, .. }));
+    let newer = |result: Result<(), FormatError>| {
+        matches!(result, Err(FormatError::NewerFormat { found: 2, known: 1, .. }))
+    };
     let cluster = Bytes::from_static(br#"{"format_version":2,"cluster_id":"x","more":[]}"#);
     assert!(newer(ClusterFile::decode(&cluster).map(drop)));
     let mut header = stamp(1).header(Kind::Data).to_vec();
@@ -360,7 +367,10 @@ fn a_batch_that_changed_in_memory_is_not_written() {
     let mut changed = batches(0, &[(2, 10, -1, false, 0)]);
     changed[0].body = Bytes::from_static(b"0123456789");
     let mut writer = ObjectWriter::new(stamp(1), 1 << 18);
-    assert!(matches!(writer.slice(StreamId(1), &SliceBefore::first(), &changed), Err(FormatError::Invalid(_))));
+    assert!(matches!(
+        writer.slice(StreamId(1), &SliceBefore::first(), &changed),
+        Err(FormatError::Invalid(_))
+    ));
 }
 
 #[test]
@@ -435,7 +445,10 @@ fn large_bodies_are_spliced_and_small_ones_packed() {
     let mut writer = ObjectWriter::new(stamp(1), 1 << 18);
     writer.slice(StreamId(1), &SliceBefore::first(), &written).expect("dense");
     let object = writer.finish().expect("whole");
-    assert!(object.chunks.iter().any(|chunk| chunk.as_ptr() == large.as_ptr()), "the body is shared, not copied");
+    assert!(
+        object.chunks.iter().any(|chunk| chunk.as_ptr() == large.as_ptr()),
+        "the body is shared, not copied"
+    );
     assert!(object.chunks.len() <= 3, "{} chunks", object.chunks.len());
     let bytes = whole(&object);
     let read = read_all(&bytes).expect("as written");

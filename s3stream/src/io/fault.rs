@@ -15,8 +15,8 @@ use futures::stream::{self, BoxStream};
 use futures::{FutureExt, StreamExt};
 use object_store::path::Path;
 use object_store::{
-    CopyOptions, Error, GetOptions, GetResult, GetResultPayload, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
-    PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+    CopyOptions, Error, GetOptions, GetResult, GetResultPayload, ListResult, MultipartUpload, ObjectMeta,
+    ObjectStore, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
 use parking_lot::Mutex;
 use tidegate_common::random::SharedRandom;
@@ -176,7 +176,11 @@ impl ObjectStore for FaultStore {
         if fault == Some(Fault::OwnConflict) { Err(conflict()) } else { Ok(result) }
     }
 
-    async fn put_multipart_opts(&self, key: &Path, o: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
+    async fn put_multipart_opts(
+        &self,
+        key: &Path,
+        o: PutMultipartOptions,
+    ) -> Result<Box<dyn MultipartUpload>> {
         self.inner.put_multipart_opts(key, o).await
     }
 
@@ -213,7 +217,8 @@ impl ObjectStore for FaultStore {
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
         let (inner, fault, prefix) = (self.inner.clone(), self.faults.draw(Op::List), prefix.cloned());
         async move {
-            let listed = with(fault, async move { Ok(inner.list(prefix.as_ref()).collect::<Vec<_>>().await) });
+            let listed =
+                with(fault, async move { Ok(inner.list(prefix.as_ref()).collect::<Vec<_>>().await) });
             let mut items = match listed.await {
                 Ok(items) => items,
                 Err(error) => vec![Err(error)],

@@ -163,7 +163,10 @@ fn open_s3(settings: &MediaSettings, bucket: &str, prefix: &str) -> Result<Media
         .with_config(AmazonS3ConfigKey::Client(ClientConfigKey::Timeout), "3600s")
         .with_config(
             AmazonS3ConfigKey::Client(ClientConfigKey::ConnectTimeout),
-            format!("{}ms", if settings.connect_timeout_ms == 0 { 5_000 } else { settings.connect_timeout_ms }),
+            format!(
+                "{}ms",
+                if settings.connect_timeout_ms == 0 { 5_000 } else { settings.connect_timeout_ms }
+            ),
         );
     if let Some(endpoint) = &settings.endpoint {
         if !plain && !endpoint.starts_with("https://") {
@@ -189,7 +192,8 @@ fn open_s3(settings: &MediaSettings, bucket: &str, prefix: &str) -> Result<Media
     builder = match &settings.encryption {
         Encryption::BucketDefault => builder,
         Encryption::S3 => {
-            let key = AmazonS3ConfigKey::from_str("aws_server_side_encryption").expect("a key of this version");
+            let key =
+                AmazonS3ConfigKey::from_str("aws_server_side_encryption").expect("a key of this version");
             builder.with_config(key, "AES256")
         }
         Encryption::Kms { key_id } => builder.with_sse_kms_encryption(key_id).with_bucket_key(true),
@@ -336,7 +340,9 @@ mod tests {
         assert_eq!(parse_url("file:///a/b"), Ok(Location::Local("/a/b".into())));
         assert_eq!(parse_url("s3://bucket"), Ok(s3("bucket", "")));
         assert_eq!(parse_url("s3://bucket/a/b/"), Ok(s3("bucket", "a/b")));
-        for bad in ["", "a/b", "file://a", "s3://", "s3:///x", "s3://b u", "s3://b/a//c", "s3://b/../c", "gs://b"] {
+        for bad in
+            ["", "a/b", "file://a", "s3://", "s3:///x", "s3://b u", "s3://b/a//c", "s3://b/../c", "gs://b"]
+        {
             let error = parse_url(bad).expect_err(bad);
             assert_eq!(error.setting, "storage.url");
             assert!(error.to_string().contains(&format!("\"{bad}\"")), "{error}");
@@ -345,10 +351,14 @@ mod tests {
 
     #[test]
     fn only_loopback_counts_as_a_path_inside_the_machine() {
-        for yes in ["http://127.0.0.1:9000", "http://localhost:9000/x", "http://[::1]:9000", "http://127.8.0.1"] {
+        for yes in
+            ["http://127.0.0.1:9000", "http://localhost:9000/x", "http://[::1]:9000", "http://127.8.0.1"]
+        {
             assert!(is_loopback(yes), "{yes}");
         }
-        for no in ["http://10.0.0.1:9000", "http://localhost.example.com", "http://minio:9000", "http://[::2]:1"] {
+        for no in
+            ["http://10.0.0.1:9000", "http://localhost.example.com", "http://minio:9000", "http://[::2]:1"]
+        {
             assert!(!is_loopback(no), "{no}");
         }
     }
@@ -363,7 +373,10 @@ mod tests {
         assert_eq!(open(&endpoint).expect_err("no scheme").setting, "storage.endpoint");
         let file = tempfile::NamedTempFile::new().expect("a file");
         let url = format!("file://{}/below", file.path().display());
-        assert_eq!(open(&MediaSettings { url, ..MediaSettings::default() }).expect_err("a file").setting, "storage.url");
+        assert_eq!(
+            open(&MediaSettings { url, ..MediaSettings::default() }).expect_err("a file").setting,
+            "storage.url"
+        );
     }
 
     #[test]
@@ -387,7 +400,8 @@ mod tests {
         }
         let url = format!("file://{}/new", dir.path().display());
         open(&MediaSettings { url, ..MediaSettings::default() }).expect("opens");
-        let mut left: Vec<_> = std::fs::read_dir(&data).expect("listed").map(|e| e.expect("entry").file_name()).collect();
+        let mut left: Vec<_> =
+            std::fs::read_dir(&data).expect("listed").map(|e| e.expect("entry").file_name()).collect();
         left.sort();
         assert_eq!(left, ["0000000000000001", "note#x"]);
     }

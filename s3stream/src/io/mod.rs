@@ -32,8 +32,8 @@ use tidegate_common::random::SharedRandom;
 use tokio::sync::Semaphore;
 
 pub use cluster::{ClusterError, Opened};
-pub use error::IoError;
 use error::Failure;
+pub use error::IoError;
 pub use keys::Keys;
 pub use media::Media;
 pub use put::PutOutcome;
@@ -202,7 +202,8 @@ impl ObjectIo {
     ) -> Result<T, Failure> {
         let _permit = permits.acquire().await.expect("the semaphore is never closed");
         let s = &self.inner.settings;
-        let ms = s.attempt_timeout_ms.saturating_add(bytes.saturating_mul(1000) / s.slowest_bytes_per_s.max(1));
+        let ms =
+            s.attempt_timeout_ms.saturating_add(bytes.saturating_mul(1000) / s.slowest_bytes_per_s.max(1));
         match tokio::time::timeout(Duration::from_millis(ms), work).await {
             Ok(result) => result.map_err(|e| Failure::of(&e)),
             Err(_) => Err(Failure::Transient(format!("no answer in {ms} ms"))),

@@ -55,7 +55,9 @@ impl Report {
 pub enum ProbeError {
     #[error("storage.url: the bucket of {place} does not exist: create it, or correct the name")]
     NoBucket { place: String },
-    #[error("storage credentials: {place} refuses them ({what}): correct the access key, or the AWS_* environment")]
+    #[error(
+        "storage credentials: {place} refuses them ({what}): correct the access key, or the AWS_* environment"
+    )]
     BadCredentials { place: String, what: String },
     #[error("storage credentials: they may not write to {place} ({what}): allow Get, Put, Delete and List")]
     NotAllowed { place: String, what: String },
@@ -180,20 +182,27 @@ impl Probe<'_> {
         let winners: Vec<_> = (0..bodies.len()).filter(|&i| results[i].is_ok()).collect();
         let lost = |e: &Error| matches!(e, Error::AlreadyExists { .. } | Error::Precondition { .. });
         let unclear = results.iter().filter_map(|r| r.as_ref().err()).find(|e| !lost(e));
-        let tail = "an object WAL cannot be kept there, and two first starts at once may not notice one another";
+        let tail =
+            "an object WAL cannot be kept there, and two first starts at once may not notice one another";
         if winners.len() > 1 {
             let n = winners.len();
-            return Some(format!("of {RACERS} racing creates of one key {n} were told that they won: {tail}"));
+            return Some(format!(
+                "of {RACERS} racing creates of one key {n} were told that they won: {tail}"
+            ));
         }
         if let (None, Some(error)) = (winners.first(), unclear) {
             return Some(format!("conditional create fails ({}): {tail}", short(error)));
         }
         match self.read(round).await {
             // An unclear answer may be the winner's; a conflict may have hit every racer.
-            Ok(found) if winners.first().is_none_or(|&i| found == bodies[i]) && bodies.contains(&found) => None,
+            Ok(found) if winners.first().is_none_or(|&i| found == bodies[i]) && bodies.contains(&found) => {
+                None
+            }
             Ok(_) => Some(format!("a create was told that it won, but another's bytes are there: {tail}")),
             Err(Error::NotFound { .. }) if winners.is_empty() => None,
-            Err(error) => Some(format!("what a create wrote cannot be read back ({}): {tail}", short(&error))),
+            Err(error) => {
+                Some(format!("what a create wrote cannot be read back ({}): {tail}", short(&error)))
+            }
         }
     }
 
@@ -220,7 +229,9 @@ impl Probe<'_> {
             let wanted = body.slice(range.start as usize..range.end as usize);
             match timed(self.media.store.get_range(&key, range.clone())).await {
                 Ok(found) if found == wanted => {}
-                Ok(found) => return Some(format!("bytes {range:?} were asked for, {} others came", found.len())),
+                Ok(found) => {
+                    return Some(format!("bytes {range:?} were asked for, {} others came", found.len()));
+                }
                 Err(error) => return Some(format!("ranges cannot be read ({})", short(&error))),
             }
         }
@@ -249,7 +260,9 @@ impl Probe<'_> {
         match self.read(n).await {
             Err(Error::NotFound { .. }) => None,
             Ok(_) => Some("a key is still there after its delete: space never comes back".into()),
-            Err(error) => Some(format!("a deleted key gives an error other than not found ({})", short(&error))),
+            Err(error) => {
+                Some(format!("a deleted key gives an error other than not found ({})", short(&error)))
+            }
         }
     }
 
@@ -258,7 +271,8 @@ impl Probe<'_> {
         let deleted = self.media.store.delete_stream(stream::iter(keys).boxed());
         // The last key is gone already, which some stores say.
         let gone = |r: &object_store::Result<Path>| matches!(r, Ok(_) | Err(Error::NotFound { .. }));
-        let failed = timed(async { Ok(deleted.filter(|r| std::future::ready(!gone(r))).count().await) }).await;
+        let failed =
+            timed(async { Ok(deleted.filter(|r| std::future::ready(!gone(r))).count().await) }).await;
         if failed.as_ref().map_or(true, |n| *n > 0) {
             tracing::warn!(place = self.media.place, prefix = %self.keys.probes(), "probe keys were left behind");
         }

@@ -72,7 +72,9 @@ impl ObjectIo {
             }
             loop {
                 match self.read_header(key, header).await {
-                    Ok((found, found_size)) => return self.settle(key, header, size, &found, found_size).await,
+                    Ok((found, found_size)) => {
+                        return self.settle(key, header, size, &found, found_size).await;
+                    }
                     Err(Failure::NotFound) => break,
                     Err(other) => failure = other,
                 }

@@ -87,7 +87,8 @@ impl ObjectIo {
     /// As [`ObjectIo::get_verified`].
     pub async fn leaf(&self, row: &LeafRow) -> Result<Leaf, IoError> {
         let leaf = self.get_verified(row.id, row.lineage, 0..row.size, decode_leaf).await?;
-        let same = leaf.stamp.id == row.id && leaf.stream == row.stream && leaf.rows.len() == row.count as usize;
+        let same =
+            leaf.stamp.id == row.id && leaf.stream == row.stream && leaf.rows.len() == row.count as usize;
         self.own(same, row.id, row.lineage, leaf)
     }
 

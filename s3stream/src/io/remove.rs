@@ -62,7 +62,8 @@ impl ObjectIo {
     }
 
     async fn delete_batch(&self, batch: &[Key]) -> Vec<(Key, Result<(), IoError>)> {
-        let keys: Vec<Path> = batch.iter().map(|&(lineage, id)| self.inner.keys.object(lineage, id)).collect();
+        let keys: Vec<Path> =
+            batch.iter().map(|&(lineage, id)| self.inner.keys.object(lineage, id)).collect();
         let mut open: BTreeSet<Path> = keys.iter().cloned().collect();
         let mut tries = self.tries(self.inner.settings.put_budget_ms);
         let mut end = None;
@@ -107,7 +108,11 @@ impl ObjectIo {
                 Err(error) => failure = Some(Failure::of(&error)),
             }
         }
-        if open.is_empty() { None } else { failure.or(Some(Failure::Short("not every key was answered".into()))) }
+        if open.is_empty() {
+            None
+        } else {
+            failure.or(Some(Failure::Short("not every key was answered".into())))
+        }
     }
 
     async fn sync_deletes(&self, local: &dyn super::media::LocalSync, keys: &[Path]) -> Result<(), IoError> {

@@ -16,8 +16,8 @@ use futures::stream::{self, BoxStream};
 use futures::{FutureExt, StreamExt};
 use object_store::path::Path;
 use object_store::{
-    Attributes, CopyOptions, Error, GetOptions, GetResult, GetResultPayload, ListResult, MultipartUpload, ObjectMeta,
-    ObjectStore, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+    Attributes, CopyOptions, Error, GetOptions, GetResult, GetResultPayload, ListResult, MultipartUpload,
+    ObjectMeta, ObjectStore, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
 use parking_lot::Mutex;
 use tidegate_common::random::SharedRandom;
@@ -186,8 +186,10 @@ impl ObjectStore for SimStore {
 
     async fn get_opts(&self, key: &Path, options: GetOptions) -> Result<GetResult> {
         let found = self.inner.objects.lock().keys.get(key).map_or(0, |(bytes, _)| bytes.len() as u64);
-        let asked = options.range.as_ref().map_or(found, |r| r.as_range(found).map_or(0, |r| r.end - r.start));
-        let held = self.call(if options.head { 0 } else { asked }, |objects| objects.keys.get(key).cloned()).await;
+        let asked =
+            options.range.as_ref().map_or(found, |r| r.as_range(found).map_or(0, |r| r.end - r.start));
+        let held =
+            self.call(if options.head { 0 } else { asked }, |objects| objects.keys.get(key).cloned()).await;
         let Some((bytes, tag)) = held else {
             return Err(Error::NotFound { path: key.to_string(), source: "no such key".into() });
         };
@@ -246,7 +248,8 @@ impl ObjectStore for SimStore {
         let mut all = self.list(Some(&prefix));
         while let Some(item) = all.next().await {
             let item = item?;
-            let first = item.location.prefix_match(&prefix).map(|mut parts| (parts.next(), parts.next().is_some()));
+            let first =
+                item.location.prefix_match(&prefix).map(|mut parts| (parts.next(), parts.next().is_some()));
             match first {
                 Some((Some(part), true)) => {
                     common_prefixes.insert(prefix.clone().join(part));
@@ -295,6 +298,8 @@ impl std::fmt::Display for SimStore {
 
 impl std::fmt::Debug for SimStore {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SimStore").field("keys", &self.inner.objects.lock().keys.len()).finish_non_exhaustive()
+        f.debug_struct("SimStore")
+            .field("keys", &self.inner.objects.lock().keys.len())
+            .finish_non_exhaustive()
     }
 }

@@ -164,7 +164,10 @@ async fn an_outage_ends_in_unavailable_within_the_budget_and_says_nothing_of_the
     b.faults.outage(true);
     let started = tokio::time::Instant::now();
     let error = b.io.put_new(&object).await.expect_err("the store is away");
-    assert!(error.is_transient() && matches!(error, IoError::Unavailable { tries, .. } if tries > 10), "{error}");
+    assert!(
+        error.is_transient() && matches!(error, IoError::Unavailable { tries, .. } if tries > 10),
+        "{error}"
+    );
     let took = started.elapsed().as_millis() as u64;
     let budget = IoSettings::default().put_budget_ms;
     assert!(took <= budget + 20_000 && took > budget - 5_000, "{took} ms");
@@ -294,7 +297,8 @@ async fn damage_is_reported_after_a_second_reading_and_only_for_its_range() {
     let footer = b.io.footer(ObjectId(1), LINEAGE, object.size).await.expect("whole");
     let block = footer.slices[0].blocks[0];
     let range = block.here().expect("here").range();
-    let read = b.io.get_verified(ObjectId(1), LINEAGE, range, |bytes| decode_block(&block, bytes.clone())).await;
+    let read =
+        b.io.get_verified(ObjectId(1), LINEAGE, range, |bytes| decode_block(&block, bytes.clone())).await;
     assert!(matches!(read, Err(IoError::Damaged { .. })));
     b.sim.flip(&key(&b.io, &object), 100);
     b.verified(&object).await.expect("healed");
@@ -414,8 +418,14 @@ async fn a_leaf_is_read_and_checked_against_its_row() {
 
 #[tokio::test(start_paused = true)]
 async fn each_delete_fault_has_its_outcome() {
-    let faults =
-        [Fault::Unavailable, Fault::Denied, Fault::AnswerLost, Fault::Hangs, Fault::DoneAndHangs, Fault::DoneLate { ms: 70 }];
+    let faults = [
+        Fault::Unavailable,
+        Fault::Denied,
+        Fault::AnswerLost,
+        Fault::Hangs,
+        Fault::DoneAndHangs,
+        Fault::DoneLate { ms: 70 },
+    ];
     for fault in faults {
         let b = bench();
         for id in 0..3 {
@@ -455,7 +465,9 @@ async fn lists_are_sorted_whole_or_an_error_and_a_partial_one_harms_nobody() {
     b.sim.plant(&Path::from("t/cluster.json"), "x");
     let listing = b.io.list_data().await.expect("listed");
     assert_eq!((&listing.objects, &listing.strangers), (&wanted, &vec!["t/data/00000001/note".to_owned()]));
-    for fault in [Fault::UnsortedList, Fault::BrokenList, Fault::Unavailable, Fault::Hangs, Fault::Slow { ms: 500 }] {
+    for fault in
+        [Fault::UnsortedList, Fault::BrokenList, Fault::Unavailable, Fault::Hangs, Fault::Slow { ms: 500 }]
+    {
         b.faults.next(Op::List, fault);
         assert_eq!(b.io.list_data().await.expect("listed"), listing, "{fault:?}");
     }
@@ -479,7 +491,9 @@ async fn the_first_start_creates_cluster_json_and_the_next_finds_it() {
     let adopted = b.io.open_or_create_cluster(None, "B").await.expect("found");
     assert_eq!(adopted, again);
     let other = b.io.open_or_create_cluster(Some("B"), "B").await.expect_err("another cluster's");
-    assert!(matches!(&other, ClusterError::OtherCluster { found, expected, .. } if found == "A" && expected == "B"));
+    assert!(
+        matches!(&other, ClusterError::OtherCluster { found, expected, .. } if found == "A" && expected == "B")
+    );
     assert!(other.to_string().contains("storage.url"), "{other}");
 }
 
@@ -521,14 +535,18 @@ async fn a_missing_damaged_or_newer_cluster_json_is_refused_with_a_remedy() {
     let newer = b.io.open_or_create_cluster(Some("A"), "A").await.expect_err("newer");
     assert!(matches!(newer, ClusterError::NewerFormat { found: 9, known: 1, .. }));
     b.sim.plant(&key, vec![b' '; 100_000]);
-    assert!(matches!(b.io.open_or_create_cluster(None, "A").await, Err(ClusterError::Io(IoError::Damaged { .. }))));
+    assert!(matches!(
+        b.io.open_or_create_cluster(None, "A").await,
+        Err(ClusterError::Io(IoError::Damaged { .. }))
+    ));
 }
 
 // ---- the probe
 
 async fn probed(habits: Habits) -> super::probe::Report {
     let random: SharedRandom = Arc::new(SeededRandom::new(3));
-    let sim = SimStore::with_habits(random.clone(), Latency { call_us: 1_000..5_000, bytes_per_s: 0 }, habits);
+    let sim =
+        SimStore::with_habits(random.clone(), Latency { call_us: 1_000..5_000, bytes_per_s: 0 }, habits);
     let report = probe(&Media::of(Arc::new(sim.clone()), "t"), &random).await.expect("reachable");
     assert!(habits.keeps_deleted || sim.keys().is_empty(), "the probe cleans up: {:?}", sim.keys());
     report
@@ -584,7 +602,9 @@ async fn one_seed_gives_one_history() {
         let random: SharedRandom = Arc::new(SeededRandom::new(seed));
         let sim = SimStore::new(random.clone(), Latency::like_s3());
         let (store, faults) = FaultStore::new(Arc::new(sim.clone()), random.clone());
-        for (op, fault) in [(Op::Put, Fault::AnswerLost), (Op::Put, Fault::DoneLate { ms: 90 }), (Op::Get, Fault::Corrupted)] {
+        for (op, fault) in
+            [(Op::Put, Fault::AnswerLost), (Op::Put, Fault::DoneLate { ms: 90 }), (Op::Get, Fault::Corrupted)]
+        {
             faults.rate(op, fault, 200);
         }
         let io = ObjectIo::new(Media::of(Arc::new(store), ""), IoSettings::default(), random.clone());
