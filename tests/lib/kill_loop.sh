@@ -59,6 +59,8 @@ kill_loop() {
   wait "$java" || { tail -n 20 "$WORK/java-producer.log" >&2; fail 'the Java producers met an error'; }
 
   step 'reading everything, with librdkafka and with Java'
+  # Longer runs have more to read and to judge.
+  local PYTHON_CLIENT_SECONDS=$((CLIENT_SECONDS + seconds)) JAVA_CLIENT_SECONDS=$((CLIENT_SECONDS + seconds))
   python_client kill_reader.py --bootstrap "$BOOTSTRAP" --history "$WORK/history/final-rdkafka.jsonl" \
     --reader final-rdkafka --topics "$KILL_TOPICS" --final
   java_client HistoryReader --history "$WORK/history/final-java.jsonl" --reader final-java --topics "$KILL_TOPICS"

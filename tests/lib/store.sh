@@ -5,6 +5,8 @@
 # shellcheck shell=bash
 
 STORE_PID='' STORE_PORT='' STORE_BUCKET=tide
+# Which medium bucket_list looks at: minio or local.
+BUCKET_MEDIUM=minio
 export AWS_ACCESS_KEY_ID=tide AWS_SECRET_ACCESS_KEY=tidegate123 AWS_REGION=us-east-1
 
 store_new() {
@@ -45,7 +47,7 @@ bucket_list() {
 for line in sys.stdin:
     row = json.loads(line)
     if row.get("status") == "success" and "key" in row: print(row["size"], row["key"])' ;;
-    local) [ ! -d "$BROKER_BUCKET" ] || (cd "$BROKER_BUCKET" && find . -type f -printf '%s %P\n') ;;
+    local) [ ! -d "$BROKER_BUCKET" ] || (cd "$BROKER_BUCKET" && find . -ignore_readdir_race -type f -printf '%s %P\n') ;;
     *) fail "no such medium: $BUCKET_MEDIUM" ;;
   esac | sort -k2
 }

@@ -9,7 +9,7 @@ MINIO_VERSION=v0.0.0-20260212201848-7aac2a2c5b7c
 MC_VERSION=v0.0.0-20250313080218-cf909e1063a9
 KAFKA_VERSION=4.1.2
 
-TOOLS=${TIDEGATE_TOOLS:-$HOME/.cache/tidegate-tools}
+TOOLS=${TIDEGATE_TOOLS:-${HOME:-/root}/.cache/tidegate-tools}
 LIB=$ROOT/tests/lib
 
 hash_of() { cat "$@" | sha256sum | cut -c1-12; }

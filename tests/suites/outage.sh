@@ -15,7 +15,6 @@ mb_per_second=20
 before=10 after=10
 
 store_new
-BUCKET_MEDIUM=minio
 mapfile -t medium < <(store_settings)
 broker_new storage.upload.bytes=16777216 storage.upload.age.ms=2000 "${medium[@]}"
 broker_start

@@ -28,7 +28,7 @@ if is_tidegate; then
   broker_new
   broker_start
   admin create in-flight:2
-  for round in 1 2 3 4 5; do
+  for _ in 1 2 3 4 5; do
     python_client in_flight.py --bootstrap "$BOOTSTRAP" --topic in-flight --terminate "$BROKER_PID" --acked "$WORK/acked"
     stop_in_order
     broker_start
