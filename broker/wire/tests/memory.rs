@@ -257,9 +257,10 @@ fn lengths_in_a_record_body_reserve_nothing() {
     assert!(read(Codec::Snappy, &[0x80, 0x80, 0x80, 0x32, 0]) < 20_000);
     let framed = b"\x82SNAPPY\0\0\0\0\x01\0\0\0\x01\0\0\0\x05\x80\x80\x80\x32\0";
     assert!(read(Codec::Snappy, framed) < 20_000);
-    // A record that claims 1 GiB: plain, and within a snappy block of five literal bytes.
+    // A record that claims 1 GiB: plain, and within a snappy block of sixteen literal bytes.
     assert_eq!(read(Codec::None, &[0xfe, 0xff, 0xff, 0xff, 0x07]), 0);
-    assert!(read(Codec::Snappy, &[5, 0x10, 0xfe, 0xff, 0xff, 0xff, 0x07]) < 40_000);
+    let literal = [16, 0x3c, 0xfe, 0xff, 0xff, 0xff, 0x07, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    assert!(read(Codec::Snappy, Vec::leak(literal.to_vec())) < 40_000);
 }
 
 #[test]

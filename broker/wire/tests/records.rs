@@ -271,6 +271,17 @@ fn a_batch_that_compaction_emptied_has_no_records() {
 }
 
 #[test]
+fn a_head_that_lies_about_the_greatest_time_does_not_move_it() {
+    let mut builder = RecordsBuilder::new(Codec::None);
+    builder.push(10, None, None, &[]).push(30, None, None, &[]).push(30, None, None, &[]);
+    let mut batch = builder.build(Offset(0));
+    batch.head.0[35..43].copy_from_slice(&99_i64.to_be_bytes());
+    let caps = RecordCaps::default();
+    assert_eq!(offset_of_max_timestamp(&batch, &caps), Ok(Some((Offset(1), 30))));
+    assert_eq!(offset_of_timestamp(&batch, 31, Offset(0), &caps), Ok(None));
+}
+
+#[test]
 fn the_builder_sets_producer_and_flags() {
     let mut builder =
         RecordsBuilder::new(Codec::Zstd).flags(RecordsBuilder::TRANSACTIONAL).producer(8, 2, 40);

@@ -1,0 +1,367 @@
+//! CreateTopics (key 19) v2 to v7, DeleteTopics (key 20) v1 to v6, CreatePartitions (key 37) v0 to v3.
+//! KIP-4, KIP-464 (defaults by -1), KIP-516 (topic ids), KIP-525 (configs in the answer).
+//!
+//! Behaviour: any broker takes them; an answer leaves once this process has applied the entry. A replica assignment
+//! names owners: the first broker of each list is taken, the list's length is the replication factor.
+//! `replication.factor.policy=strict` refuses more replicas than live brokers, as Kafka does.
+//! Left out: creation policies and mutation quotas.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use kafka_protocol::messages::create_partitions_request::CreatePartitionsTopic;
+use kafka_protocol::messages::create_partitions_response::CreatePartitionsTopicResult;
+use kafka_protocol::messages::create_topics_request::CreatableTopic;
+use kafka_protocol::messages::create_topics_response::{CreatableTopicConfigs, CreatableTopicResult};
+use kafka_protocol::messages::delete_topics_request::DeleteTopicState;
+use kafka_protocol::messages::delete_topics_response::DeletableTopicResult;
+use kafka_protocol::messages::{
+    CreatePartitionsRequest, CreatePartitionsResponse, CreateTopicsRequest, CreateTopicsResponse, DeleteTopicsRequest,
+    DeleteTopicsResponse, TopicName,
+};
+use tidegate_common::{BrokerId, TopicId};
+use tidegate_metadata::command::CreateTopic;
+use tidegate_metadata::{Command, Image, ProposeError, Response};
+
+use super::errors::{Code, of_proposal};
+use super::{Answer, Close, Context, text};
+use crate::broker::Broker;
+use crate::config::ReplicationFactorPolicy;
+use crate::topic_config;
+
+const NAME_LEN_MAX: usize = 249;
+/// Partitions that one request may ask for in one topic; a bound on work, far above use.
+const PARTITIONS_MAX: i32 = 100_000;
+
+/// A refusal with its code and a text for the user.
+type Refused = (Code, String);
+
+pub async fn create(broker: &Arc<Broker>, context: &Context<'_>, request: CreateTopicsRequest) -> Result<Answer, Close> {
+    let mut names = BTreeMap::<String, u32>::new();
+    for topic in &request.topics {
+        *names.entry(topic.name.to_string()).or_default() += 1;
+    }
+    let mut response = CreateTopicsResponse::default();
+    for topic in &request.topics {
+        let outcome = if names[topic.name.as_str()] > 1 {
+            Err((Code::InvalidRequest, "the topic is named twice in this request".into()))
+        } else {
+            create_one(broker, topic, request.validate_only).await
+        };
+        let answer = CreatableTopicResult::default().with_name(topic.name.clone());
+        response.topics.push(match outcome {
+            Ok(created) => created.into_answer(broker, answer, context.version()),
+            Err((code, why)) => refused_topic(answer, code, why, context.version()),
+        });
+    }
+    context.answer(&response)
+}
+
+fn refused_topic(answer: CreatableTopicResult, code: Code, why: String, version: i16) -> CreatableTopicResult {
+    let answer = answer.with_error_code(code.into()).with_error_message(Some(text(why)));
+    if version >= 5 { answer.with_num_partitions(-1).with_replication_factor(-1) } else { answer }
+}
+
+struct Created {
+    id: TopicId,
+    partitions: u32,
+    replication_factor: u16,
+    configs: BTreeMap<String, String>,
+}
+
+impl Created {
+    fn into_answer(self, broker: &Broker, answer: CreatableTopicResult, version: i16) -> CreatableTopicResult {
+        let answer = if version >= 7 { answer.with_topic_id(self.id) } else { answer };
+        if version < 5 {
+            return answer;
+        }
+        let configs = topic_config::describe(&self.configs, &broker.config, None)
+            .into_iter()
+            .map(|c| {
+                CreatableTopicConfigs::default()
+                    .with_name(text(c.name))
+                    .with_value(c.value.map(text))
+                    .with_read_only(c.read_only)
+                    .with_config_source(c.source.kafka_code())
+                    .with_is_sensitive(c.is_sensitive)
+            })
+            .collect();
+        answer
+            .with_num_partitions(i32::try_from(self.partitions).unwrap_or(i32::MAX))
+            .with_replication_factor(i16::try_from(self.replication_factor).unwrap_or(i16::MAX))
+            .with_configs(Some(configs))
+    }
+}
+
+async fn create_one(broker: &Arc<Broker>, topic: &CreatableTopic, validate_only: bool) -> Result<Created, Refused> {
+    let image = broker.metadata.image();
+    is_valid_name(&topic.name).map_err(|why| (Code::InvalidTopicException, why))?;
+    if image.topic_by_name(&topic.name).is_some() {
+        return Err((Code::TopicAlreadyExists, format!("Topic '{}' already exists.", topic.name.as_str())));
+    }
+    let mut configs = BTreeMap::new();
+    for config in &topic.configs {
+        let Some(value) = &config.value else {
+            return Err((Code::InvalidConfig, format!("Null value not supported for topic configs: {}", config.name)));
+        };
+        configs.insert(config.name.to_string(), value.to_string());
+    }
+    topic_config::validate_all(&configs).map_err(|e| (Code::InvalidConfig, e.to_string()))?;
+    let (partitions, replication_factor, owners) = layout(broker, &image, topic)?;
+    let id = broker.random.uuid();
+    let created = Created { id, partitions, replication_factor, configs: configs.clone() };
+    if validate_only {
+        return Ok(Created { id: TopicId::nil(), ..created });
+    }
+    let command =
+        CreateTopic { name: topic.name.to_string(), id, partitions, owners, replication_factor, configs };
+    propose_topic(broker, command).await.map_err(|e| (of_proposal(&e), e.to_string()))?;
+    Ok(created)
+}
+
+fn layout(broker: &Broker, image: &Image, topic: &CreatableTopic) -> Result<(u32, u16, Vec<BrokerId>), Refused> {
+    if !topic.assignments.is_empty() {
+        if topic.num_partitions != -1 || topic.replication_factor != -1 {
+            let why = "a replica assignment leaves partition count and replication factor at -1";
+            return Err((Code::InvalidRequest, why.into()));
+        }
+        return assigned(image, topic);
+    }
+    let partitions = if topic.num_partitions == -1 { broker.config.topics.partitions } else { topic.num_partitions };
+    if !(1..=PARTITIONS_MAX).contains(&partitions) {
+        let why = format!("Number of partitions must be 1 to {PARTITIONS_MAX}, or -1 for the default.");
+        return Err((Code::InvalidPartitions, why));
+    }
+    let factor = if topic.replication_factor == -1 {
+        broker.config.topics.replication_factor
+    } else {
+        topic.replication_factor
+    };
+    if factor < 1 {
+        return Err((Code::InvalidReplicationFactor, "Replication factor must be larger than 0.".into()));
+    }
+    let live = image.brokers().filter(|b| !b.fenced).count();
+    if broker.config.topics.replication_factor_policy == ReplicationFactorPolicy::Strict && usize::from(factor.unsigned_abs()) > live {
+        let why = format!("Replication factor {factor} is larger than the {live} available brokers.");
+        return Err((Code::InvalidReplicationFactor, why));
+    }
+    Ok((partitions.unsigned_abs(), factor.unsigned_abs(), Vec::new()))
+}
+
+fn assigned(image: &Image, topic: &CreatableTopic) -> Result<(u32, u16, Vec<BrokerId>), Refused> {
+    let refused = |why: String| (Code::InvalidReplicaAssignment, why);
+    let mut by_index = BTreeMap::new();
+    for assignment in &topic.assignments {
+        let replicas: Vec<i32> = assignment.broker_ids.iter().map(|b| b.0).collect();
+        if by_index.insert(assignment.partition_index, replicas).is_some() {
+            return Err(refused(format!("partition {} is assigned twice", assignment.partition_index)));
+        }
+    }
+    let consecutive = by_index.keys().copied().eq(0..i32::try_from(by_index.len()).unwrap_or(i32::MAX));
+    if !consecutive {
+        return Err(refused("partitions must be consecutive from 0".into()));
+    }
+    let mut owners = Vec::new();
+    let factor = by_index[&0].len();
+    for (index, replicas) in &by_index {
+        owners.push(check_replicas(image, *index, replicas, factor)?);
+    }
+    let partitions = u32::try_from(owners.len()).unwrap_or(u32::MAX);
+    Ok((partitions, u16::try_from(factor).unwrap_or(u16::MAX), owners))
+}
+
+fn check_replicas(image: &Image, index: i32, replicas: &[i32], factor: usize) -> Result<BrokerId, Refused> {
+    let refused = |why: String| (Code::InvalidReplicaAssignment, why);
+    let Some(first) = replicas.first() else {
+        return Err(refused(format!("partition {index} has no replica")));
+    };
+    if replicas.len() != factor {
+        return Err(refused("all partitions must have the same number of replicas".into()));
+    }
+    if replicas.iter().collect::<BTreeSet<_>>().len() != replicas.len() {
+        return Err(refused(format!("partition {index} names a broker twice")));
+    }
+    for id in replicas {
+        if image.broker(BrokerId(*id)).is_none_or(|b| b.fenced) {
+            return Err(refused(format!("broker {id} is not known or not live")));
+        }
+    }
+    Ok(BrokerId(*first))
+}
+
+/// Creates a topic that a Metadata request named, with the broker's defaults.
+///
+/// # Errors
+/// What the quorum says; a topic that exists by now is no error.
+pub async fn auto_create(broker: &Arc<Broker>, name: &TopicName) -> Result<(), ProposeError> {
+    let command = CreateTopic {
+        name: name.to_string(),
+        id: broker.random.uuid(),
+        partitions: broker.config.topics.partitions.unsigned_abs(),
+        owners: Vec::new(),
+        replication_factor: broker.config.topics.replication_factor.unsigned_abs(),
+        configs: BTreeMap::new(),
+    };
+    match propose_topic(broker, command).await {
+        Err(ProposeError::Refused(tidegate_metadata::Refusal::TopicExists(_))) => Ok(()),
+        other => other,
+    }
+}
+
+async fn propose_topic(broker: &Arc<Broker>, command: CreateTopic) -> Result<(), ProposeError> {
+    if let Response::TopicCreated { streams, .. } = broker.metadata.propose_one(Command::CreateTopic(command)).await? {
+        broker.open_streams(streams).await?;
+    }
+    Ok(())
+}
+
+/// Kafka's rules for topic names.
+///
+/// # Errors
+/// The reason, in Kafka's words.
+pub fn is_valid_name(name: &str) -> Result<(), String> {
+    if name.is_empty() {
+        return Err("Topic name is invalid: the empty string is not allowed".into());
+    }
+    if name == "." || name == ".." {
+        return Err("Topic name is invalid: '.' or '..' is not allowed".into());
+    }
+    if name.len() > NAME_LEN_MAX {
+        return Err(format!("Topic name is invalid: the length of '{name}' is longer than the max allowed length {NAME_LEN_MAX}"));
+    }
+    if !name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-')) {
+        return Err(format!(
+            "Topic name is invalid: '{name}' contains one or more characters other than ASCII alphanumerics, '.', '_' and '-'"
+        ));
+    }
+    Ok(())
+}
+
+pub async fn delete(broker: &Arc<Broker>, context: &Context<'_>, request: DeleteTopicsRequest) -> Result<Answer, Close> {
+    let asked = if context.version() >= 6 {
+        request.topics
+    } else {
+        request.topic_names.into_iter().map(|n| DeleteTopicState::default().with_name(Some(n))).collect()
+    };
+    let mut seen = BTreeSet::new();
+    let mut response = DeleteTopicsResponse::default();
+    for topic in asked {
+        let twice = !seen.insert((topic.name.as_ref().map(|n| n.as_str().to_owned()), topic.topic_id));
+        let outcome = if twice {
+            Err((Code::InvalidRequest, "the topic is named twice in this request".into()))
+        } else {
+            delete_one(broker, &topic).await
+        };
+        let mut answer = DeletableTopicResult::default().with_name(topic.name.clone());
+        if context.version() >= 6 {
+            answer.topic_id = topic.topic_id;
+        }
+        response.responses.push(match outcome {
+            Ok((name, id)) => {
+                let answer = answer.with_name(Some(TopicName(text(name))));
+                if context.version() >= 6 { answer.with_topic_id(id) } else { answer }
+            }
+            Err((code, why)) => {
+                let answer = answer.with_error_code(code.into());
+                if context.version() >= 5 { answer.with_error_message(Some(text(why))) } else { answer }
+            }
+        });
+    }
+    context.answer(&response)
+}
+
+async fn delete_one(broker: &Arc<Broker>, asked: &DeleteTopicState) -> Result<(String, TopicId), Refused> {
+    if !broker.config.topics.delete_enabled {
+        return Err((Code::TopicDeletionDisabled, "delete.topic.enable is false".into()));
+    }
+    let image = broker.metadata.image();
+    let by_id = !asked.topic_id.is_nil();
+    let found = match (&asked.name, by_id) {
+        (Some(_), true) => {
+            return Err((Code::InvalidRequest, "a topic is named by name or by id, not by both".into()));
+        }
+        (Some(name), false) => image
+            .topic_by_name(name)
+            .ok_or((Code::UnknownTopicOrPartition, "This server does not host this topic-partition.".to_owned()))?,
+        (None, true) => image
+            .topic_by_id(asked.topic_id)
+            .ok_or((Code::UnknownTopicId, "This server does not host this topic ID.".to_owned()))?,
+        (None, false) => return Err((Code::InvalidRequest, "neither name nor id is given".into())),
+    };
+    let (name, id) = (found.name.to_string(), found.id);
+    broker
+        .metadata
+        .propose_one(Command::DeleteTopic { topic: id })
+        .await
+        .map_err(|e| (of_proposal(&e), e.to_string()))?;
+    broker.follow_image();
+    Ok((name, id))
+}
+
+pub async fn create_partitions(broker: &Arc<Broker>, context: &Context<'_>, request: CreatePartitionsRequest) -> Result<Answer, Close> {
+    let mut seen = BTreeSet::new();
+    let mut response = CreatePartitionsResponse::default();
+    for topic in &request.topics {
+        let outcome = if seen.insert(topic.name.to_string()) {
+            add_partitions(broker, topic, request.validate_only).await
+        } else {
+            Err((Code::InvalidRequest, "the topic is named twice in this request".into()))
+        };
+        let answer = CreatePartitionsTopicResult::default().with_name(topic.name.clone());
+        response.results.push(match outcome {
+            Ok(()) => answer,
+            Err((code, why)) => answer.with_error_code(code.into()).with_error_message(Some(text(why))),
+        });
+    }
+    context.answer(&response)
+}
+
+async fn add_partitions(broker: &Arc<Broker>, asked: &CreatePartitionsTopic, validate_only: bool) -> Result<(), Refused> {
+    let image = broker.metadata.image();
+    let unknown = || (Code::UnknownTopicOrPartition, "This server does not host this topic-partition.".to_owned());
+    let topic = image.topic_by_name(&asked.name).ok_or_else(unknown)?;
+    let current = i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX);
+    if asked.count <= current || asked.count > PARTITIONS_MAX {
+        let why = format!(
+            "The topic {} currently has {current} partition(s); {} would not be an increase within {PARTITIONS_MAX}.",
+            asked.name.as_str(),
+            asked.count
+        );
+        return Err((Code::InvalidPartitions, why));
+    }
+    let mut owners = Vec::new();
+    if let Some(assignments) = &asked.assignments {
+        if i32::try_from(assignments.len()).ok() != Some(asked.count - current) {
+            return Err((Code::InvalidReplicaAssignment, "one assignment per added partition is needed".into()));
+        }
+        let factor = usize::from(topic.replication_factor);
+        for (index, assignment) in (current..).zip(assignments) {
+            let replicas: Vec<i32> = assignment.broker_ids.iter().map(|b| b.0).collect();
+            owners.push(check_replicas(&image, index, &replicas, factor)?);
+        }
+    }
+    if validate_only {
+        return Ok(());
+    }
+    let command = Command::CreatePartitions { topic: topic.id, count: asked.count.unsigned_abs(), owners };
+    let failed = |e: ProposeError| (of_proposal(&e), e.to_string());
+    if let Response::PartitionsCreated { streams } = broker.metadata.propose_one(command).await.map_err(failed)? {
+        broker.open_streams(streams).await.map_err(failed)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_valid_name;
+
+    #[test]
+    fn topic_names_follow_kafka() {
+        for good in ["a", "A.b_c-9", &"x".repeat(249)] {
+            assert!(is_valid_name(good).is_ok(), "{good}");
+        }
+        for bad in ["", ".", "..", "a/b", "a b", "ä", &"x".repeat(250)] {
+            assert!(is_valid_name(bad).is_err(), "{bad}");
+        }
+    }
+}

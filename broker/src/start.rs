@@ -1,0 +1,258 @@
+//! The start of a broker incarnation, over whatever seams it is given (DESIGN.md 4, "Incarnations", "One way out").
+//!
+//! Owns: the order: register → seal what former incarnations left → adopt their tails → make the own WAL → take the
+//! partitions → serve. Each step is idempotent, so a start that dies anywhere is simply repeated.
+//! Invariants: no partition is opened before every WAL that may hold its tail is sealed and adopted.
+//! Never: chooses a concrete clock, disk, store or runtime.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use thiserror::Error;
+use tidegate_common::clock::SharedClock;
+use tidegate_common::random::SharedRandom;
+use tidegate_common::{BrokerId, Incarnation, Position, StreamId, WalId};
+use tidegate_metadata::command::{InitCluster, RegisterBroker};
+use tidegate_metadata::rows::{Endpoint, WalRow, WalState};
+use tidegate_metadata::{Command, Metadata, ProposeError, Refusal, Response};
+use tidegate_s3stream::io::ObjectIo;
+use tidegate_s3stream::storage::{Observer, Storage, Parts as StorageParts, Settings as StorageSettings};
+use tidegate_wal::{OpenError, WalMedium};
+
+use crate::broker::{Broker, Parts};
+use crate::config::Config;
+use crate::join::Objects;
+use crate::lease::Lease;
+use crate::metrics::Metrics;
+use crate::partitions::Tail;
+use crate::release::Releaser;
+
+/// How long a lease is granted for, and how often it is renewed. The lease outlasts a renewal, an election and a round
+/// trip, so that losing a metadata leader is invisible.
+pub const LEASE_MS: u64 = 9_000;
+pub const RENEWAL_MS: u64 = 2_000;
+
+/// How long a start waits for the metadata quorum to answer.
+const QUORUM_TRIES: u32 = 60;
+
+#[derive(Debug, Error)]
+pub enum StartError {
+    #[error("the metadata quorum did not answer: {0}")]
+    Quorum(#[from] ProposeError),
+    #[error("{0}")]
+    Wal(#[from] OpenError),
+    #[error("{0}")]
+    Adopt(#[from] tidegate_s3stream::storage::AdoptError),
+    #[error(
+        "WAL {0} was written by this broker and is gone from data.dir/wal: the records that were not in the bucket \
+         yet are lost. Put the directory back, or accept the loss by removing its entry with an empty data.dir"
+    )]
+    WalGone(WalId),
+    #[error("{0}")]
+    Mark(String),
+    #[error("the quorum answered with something else: {0}")]
+    Unexpected(String),
+}
+
+/// What the start is given.
+pub struct Seams {
+    pub config: Arc<Config>,
+    pub clock: SharedClock,
+    pub random: SharedRandom,
+    pub metadata: Metadata,
+    pub io: ObjectIo,
+    pub medium: Arc<dyn WalMedium>,
+    pub observer: Arc<dyn Observer>,
+    pub metrics: Metrics,
+    pub storage_settings: StorageSettings,
+    pub cluster: InitCluster,
+    pub endpoints: Vec<Endpoint>,
+    /// The newest WAL that is known to have been made here.
+    pub newest_wal: WalId,
+}
+
+/// Called with the id of the own WAL once it exists and before its first record.
+pub type MarkWal<'a> = &'a mut (dyn FnMut(WalId) -> Result<(), String> + Send);
+
+/// Starts an incarnation. Background loops of storage run on the runtime that is current here.
+///
+/// # Errors
+/// See [`StartError`].
+pub async fn start(seams: Seams, mark_wal: MarkWal<'_>) -> Result<Arc<Broker>, StartError> {
+    let node = seams.config.node_id;
+    first_answer(&seams.metadata, Command::InitCluster(seams.cluster.clone())).await?;
+    let (incarnation, wal_id) = register(&seams, node).await?;
+    tracing::info!(incarnation = incarnation.0, wal = wal_id.0, "registered with the metadata quorum");
+    let lineage = seams.metadata.image().cluster().map(|c| c.lineage).unwrap_or_default();
+    let objects = Objects::new(seams.metadata.clone(), incarnation, seams.config.storage.object_delete_grace_ms);
+    let storage = Storage::new(StorageParts {
+        io: seams.io.clone(),
+        objects: Arc::new(objects),
+        clock: Arc::clone(&seams.clock),
+        random: Arc::clone(&seams.random),
+        incarnation,
+        lineage,
+        settings: seams.storage_settings.clone(),
+        medium: Arc::clone(&seams.medium),
+        observer: Arc::clone(&seams.observer),
+    });
+    let tails = adopt_former(&seams, node, incarnation, &storage).await?;
+    let wal = seams.medium.create(wal_id, incarnation).await?;
+    mark_wal(wal_id).map_err(StartError::Mark)?;
+
+    let lease = Arc::new(Lease::new(Arc::clone(&seams.clock), LEASE_MS));
+    let releaser = Releaser::new(wal, Arc::clone(&lease));
+    let broker = Broker::new(Parts {
+        config: seams.config,
+        clock: seams.clock,
+        random: seams.random,
+        metadata: seams.metadata,
+        storage: Arc::clone(&storage),
+        releaser,
+        lease,
+        metrics: seams.metrics,
+        node,
+        incarnation,
+        tails,
+    });
+    let streams = broker.unopened_streams();
+    if !streams.is_empty() {
+        tracing::info!(partitions = streams.len(), "taking ownership of partitions");
+    }
+    broker.open_streams(streams).await?;
+    renew_once(&broker).await;
+    storage.spawn();
+    Ok(broker)
+}
+
+/// The loops of a serving broker that are not storage's: lease, release, image, retention. Runs until the log dies or
+/// this incarnation is fenced; the reason is the process's last words.
+pub async fn run_loops(broker: Arc<Broker>) -> String {
+    let release = Arc::clone(&broker.releaser).run();
+    tokio::select! {
+        () = release => "the WAL can take no more records".into(),
+        why = keep_lease(&broker) => why,
+        () = follow_image(&broker) => "the metadata node stopped".into(),
+        () = crate::retention::run(Arc::clone(&broker)) => "retention stopped".into(),
+    }
+}
+
+async fn register(seams: &Seams, node: BrokerId) -> Result<(Incarnation, WalId), StartError> {
+    let command = Command::RegisterBroker(RegisterBroker {
+        broker: node,
+        endpoints: seams.endpoints.clone(),
+        rack: seams.config.rack.clone(),
+        nonce: seams.random.uuid(),
+    });
+    match first_answer(&seams.metadata, command).await? {
+        Response::Registered { incarnation, wal } => Ok((incarnation, wal)),
+        other => Err(StartError::Unexpected(format!("{other:?}"))),
+    }
+}
+
+/// Proposes until the quorum answers: after a start it may still be electing. Only for commands that may be repeated.
+async fn first_answer(metadata: &Metadata, command: Command) -> Result<Response, ProposeError> {
+    let mut tries = 0;
+    loop {
+        match metadata.propose_one(command.clone()).await {
+            Err(ProposeError::NoLeader | ProposeError::Unknown(_)) if tries < QUORUM_TRIES => {
+                tries += 1;
+                tokio::time::sleep(Duration::from_millis(250)).await;
+            }
+            other => return other,
+        }
+    }
+}
+
+/// Seals and adopts the WALs of this broker's former incarnations, oldest first.
+async fn adopt_former(
+    seams: &Seams,
+    node: BrokerId,
+    incarnation: Incarnation,
+    storage: &Arc<Storage>,
+) -> Result<BTreeMap<StreamId, Tail>, StartError> {
+    let image = seams.metadata.image();
+    let former: Vec<WalRow> =
+        image.wals().filter(|w| w.broker == node && w.incarnation != incarnation).copied().collect();
+    let here = seams.medium.list().await?;
+    let mut tails = BTreeMap::<StreamId, Tail>::new();
+    for row in former {
+        if !here.contains(&row.id) {
+            forget_missing(seams, &row, incarnation).await?;
+            continue;
+        }
+        let floor = Position(row.trim.0.saturating_sub(1));
+        let sealed = seams.medium.seal(row.id, incarnation, floor).await?;
+        let end = sealed.end();
+        let command = Command::SealWal { wal: row.id, executor: incarnation, end };
+        match seams.metadata.propose_one(command).await? {
+            Response::Sealed { end: counts, .. } if counts == end => {}
+            Response::Sealed { end: counts, .. } => {
+                let file = format!("WAL {}", row.id);
+                let what = format!("it ends at {end}, the quorum knows it sealed at {counts}");
+                return Err(OpenError::Damaged { file, offset: 0, what }.into());
+            }
+            other => return Err(StartError::Unexpected(format!("{other:?}"))),
+        }
+        let adopted = storage.adopt(sealed)?;
+        tracing::info!(wal = row.id.0, end = end.0, streams = adopted.streams.len(), "adopted a former WAL");
+        for (stream, found) in adopted.streams {
+            let tail = tails.entry(stream).or_default();
+            tail.end = tail.end.max(found.end);
+            tail.heads.extend(found.heads);
+        }
+    }
+    Ok(tails)
+}
+
+/// A WAL in the state that is not on disk: registered and never made (the start died between), or deleted on disk with
+/// the entry still to go. One that was made and may hold records is never passed over.
+async fn forget_missing(seams: &Seams, row: &WalRow, incarnation: Incarnation) -> Result<(), StartError> {
+    if !row.deletable() {
+        if row.id <= seams.newest_wal {
+            return Err(StartError::WalGone(row.id));
+        }
+        if row.state == WalState::Open {
+            let seal = Command::SealWal { wal: row.id, executor: incarnation, end: Position::ZERO };
+            seams.metadata.propose_one(seal).await?;
+        }
+    }
+    let delete = Command::DeleteWal { wal: row.id, incarnation };
+    match seams.metadata.propose_one(delete).await {
+        Ok(_) | Err(ProposeError::Refused(Refusal::UnknownWal(_))) => Ok(()),
+        Err(other) => Err(other.into()),
+    }
+}
+
+async fn renew_once(broker: &Broker) -> bool {
+    let sent = broker.lease.sent_now();
+    if broker.metadata.read_index().await.is_err() {
+        return true;
+    }
+    if !broker.metadata.image().is_live(broker.incarnation) {
+        broker.lease.revoke();
+        return false;
+    }
+    broker.lease.renew(sent);
+    true
+}
+
+async fn keep_lease(broker: &Broker) -> String {
+    loop {
+        tokio::time::sleep(Duration::from_millis(RENEWAL_MS)).await;
+        if !renew_once(broker).await {
+            return "another incarnation of this broker has registered: this one is fenced".into();
+        }
+    }
+}
+
+async fn follow_image(broker: &Broker) {
+    /// Changes that come within this time are followed together.
+    const TOGETHER_MS: u64 = 100;
+    let mut applied = broker.metadata.applied();
+    while applied.changed().await.is_ok() {
+        broker.follow_image();
+        tokio::time::sleep(Duration::from_millis(TOGETHER_MS)).await;
+    }
+}
