@@ -18,12 +18,12 @@ use crate::varint::{self, Varint};
 
 /// What decoding may allocate per byte of the body.
 ///
-/// The decoded structs are fatter than their bytes, so many small elements may be too many. Without limit pass: Produce;
-/// Fetch from version 5; Metadata with topic ids (version 10 on) or names of 16 bytes; OffsetCommit from version 9;
-/// OffsetFetch with ten partitions a topic. Refused are more than: 2,500 topics with names of 10 bytes in Metadata below
-/// version 10; 3,800 partitions in Fetch version 4 (1,200 topics of one); 1,900 topics of one partition with names of 10
-/// bytes in OffsetFetch; 3,800 partitions in OffsetCommit version 2; 3,000 topics with names of 10 bytes in
-/// DescribeConfigs version 1 (7,600 with names of 16 in version 4).
+/// The decoded structs are fatter than their bytes, so many small elements may be too many. With topic names of 10 bytes
+/// or more these pass at any number: Produce; Fetch from version 9; Metadata from version 10, which has topic ids;
+/// OffsetCommit from version 6; OffsetFetch with ten partitions a topic; Metadata below version 10 with names of 16.
+/// With names of 10 bytes, refused are more than: 2,500 topics in Metadata below version 10; in Fetch version 4, 3,800
+/// partitions or 1,200 topics of one; 3,800 topics of one partition in Fetch version 5; 1,900 topics of one partition in
+/// OffsetFetch; 3,800 partitions in OffsetCommit version 2; 3,000 topics in DescribeConfigs (7,600 with names of 16).
 pub const COST_PER_BYTE: usize = 4;
 /// What any request may allocate on top.
 pub const COST_BASE: usize = 64 * 1024;

@@ -100,6 +100,8 @@ fn requests_of_real_clients_fit() {
         ("fetch 4, partitions", room(1, 4, |n| fetch(1, n, 10)), 3_800),
         ("fetch 5, partitions", room(1, 5, |n| fetch(1, n, 10)), PLENTY),
         ("fetch 4, topics, names of 10", room(1, 4, |n| fetch(n, 1, 10)), 1_200),
+        ("fetch 5, topics, names of 10", room(1, 5, |n| fetch(n, 1, 10)), 3_800),
+        ("fetch 9, topics, names of 10", room(1, 9, |n| fetch(n, 1, 10)), PLENTY),
         ("fetch 11, topics, names of 10", room(1, 11, |n| fetch(n, 1, 10)), PLENTY),
         ("fetch 12, topics, names of 10", room(1, 12, |n| fetch(n, 1, 10)), PLENTY),
         ("fetch 18, topics", room(1, 18, |n| fetch(n, 1, 10)), PLENTY),
@@ -109,10 +111,11 @@ fn requests_of_real_clients_fit() {
         ("produce 13, partitions", room(0, 13, |n| produce(1, n, 10)), PLENTY),
         ("offset fetch 9, topics, names of 10", room(9, 9, |n| offset_fetch(n, 1, 10)), 1_900),
         ("offset fetch 9, topics of 10, names of 10", room(9, 9, |n| offset_fetch(n, 10, 10)), PLENTY),
-        ("offset commit 2, partitions", room(8, 2, offset_commit), 2_500),
-        ("offset commit 9, partitions", room(8, 9, offset_commit), 7_500),
-        ("describe configs 1, names of 10", room(32, 1, |n| describe_configs(n, 10)), 2_900),
-        ("describe configs 4, names of 16", room(32, 4, |n| describe_configs(n, 16)), 2_900),
+        ("offset commit 2, partitions", room(8, 2, offset_commit), 3_800),
+        ("offset commit 6, partitions", room(8, 6, offset_commit), PLENTY),
+        ("offset commit 9, partitions", room(8, 9, offset_commit), PLENTY),
+        ("describe configs 1, names of 10", room(32, 1, |n| describe_configs(n, 10)), 3_000),
+        ("describe configs 4, names of 16", room(32, 4, |n| describe_configs(n, 16)), 7_600),
     ];
     for (what, room, wanted) in checks {
         println!("{what}: {room}");
