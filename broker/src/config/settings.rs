@@ -142,8 +142,8 @@ impl fmt::Debug for StorageCredentials {
 pub enum StorageEncryption {
     None,
     S3,
-    /// None: the bucket's default key.
-    Kms(Option<String>),
+    /// With this key.
+    Kms(String),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -290,7 +290,19 @@ fn storage(read: &Reader<'_>) -> Result<StorageConfig, Problem> {
         .optional("storage.access.key.id")
         .zip(read.optional("storage.access.key.secret"))
         .map(|(access_key_id, access_key_secret)| StorageCredentials { access_key_id, access_key_secret });
-    let kms_key_id = read.optional("storage.sse.kms.key.id");
+    let sse = match (read.text("storage.sse.type").as_str(), read.optional("storage.sse.kms.key.id")) {
+        ("s3", _) => StorageEncryption::S3,
+        ("kms", Some(key_id)) => StorageEncryption::Kms(key_id),
+        ("kms", None) => {
+            let problem = "needs a key".to_owned();
+            return Err(Problem::new(
+                "storage.sse.type",
+                problem,
+                "set storage.sse.kms.key.id to its id or ARN",
+            ));
+        }
+        _ => StorageEncryption::None,
+    };
     let path_style = read.optional("storage.path.style").map_or(endpoint.is_some(), |flag| flag == "true");
     Ok(StorageConfig {
         location,
@@ -298,11 +310,7 @@ fn storage(read: &Reader<'_>) -> Result<StorageConfig, Problem> {
         endpoint,
         region: read.optional("storage.region"),
         credentials,
-        sse: match read.text("storage.sse.type").as_str() {
-            "s3" => StorageEncryption::S3,
-            "kms" => StorageEncryption::Kms(kms_key_id),
-            _ => StorageEncryption::None,
-        },
+        sse,
         upload_bytes: read.number("storage.upload.bytes"),
         upload_age_ms: read.number("storage.upload.age.ms"),
         object_delete_grace_ms: read.number("storage.object.delete.grace.ms"),

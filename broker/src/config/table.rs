@@ -41,11 +41,17 @@ pub fn nearest(name: &str) -> Option<&'static str> {
     nearest_of(name, all().iter().map(|key| key.name))
 }
 
-/// Of `names`, the one that fewest single-letter changes turn `name` into, if they are few for its length.
+/// Of `names`, the one that fewest single-letter changes turn `name` into, if they are few for its length; else one
+/// that `name` is the beginning of, or a little longer than.
 #[must_use]
-pub fn nearest_of<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest_of<'a>(name: &str, names: impl Iterator<Item = &'a str> + Clone) -> Option<&'a str> {
     let few = 1 + name.len() / 6;
-    names.map(|known| (distance(name, known), known)).min().filter(|(n, _)| *n <= few).map(|(_, known)| known)
+    let slip = names.clone().map(|known| (distance(name, known), known)).min().filter(|(n, _)| *n <= few);
+    let extends = |known: &&str| {
+        let rest = known.strip_prefix(name).or_else(|| name.strip_prefix(*known));
+        rest.is_some_and(|rest| rest.starts_with('.') || rest.len() <= 6)
+    };
+    slip.map(|(_, known)| known).or_else(|| names.filter(extends).min_by_key(|known| known.len()))
 }
 
 /// Letters to insert, delete or replace (Levenshtein).
@@ -144,7 +150,7 @@ const EFFECTIVE: &[Key] = &[
     key("storage.access.key.secret", Password, NoUnit, Unset, Bounds::NonEmpty, "Secret of storage.access.key.id."),
     key("storage.path.style", Boolean, NoUnit, Computed("true if storage.endpoint is set, else false"), Any, "Address the bucket in the path instead of the host name."),
     key("storage.sse.type", String, NoUnit, Value("none"), OneOf(&["none", "s3", "kms"]), "Server-side encryption that is asked for with each object: none, s3 (SSE-S3) or kms (SSE-KMS)."),
-    key("storage.sse.kms.key.id", String, NoUnit, Unset, Bounds::NonEmpty, "KMS key for storage.sse.type=kms. Unset: the bucket's default key."),
+    key("storage.sse.kms.key.id", String, NoUnit, Unset, Bounds::NonEmpty, "Id or ARN of the KMS key for storage.sse.type=kms."),
     key("storage.upload.bytes", Long, Bytes, Value("67108864"), Between(64 << 10, 1 << 30), "An upload round starts when this much waits."),
     key("storage.upload.age.ms", Long, Milliseconds, Value("60000"), Between(1, 86_400_000), "An upload round starts when its oldest record has waited this long."),
     key("storage.object.delete.grace.ms", Long, Milliseconds, Value("600000"), AtLeast(0), "A retired object is deleted after this long; longer than the longest read of an object, or readers find it gone."),

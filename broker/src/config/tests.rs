@@ -162,7 +162,11 @@ fn an_unknown_key_is_refused_with_its_place_and_the_nearest_key() {
     assert!(environment("TIDEGATE_HOME_SWEET_HOME").contains("unset it"));
     assert_eq!(
         set(&["storage.sse=kms"]).expect_err("refused"),
-        "--set: unknown key storage.sse; remove it; tidegate config explain lists the keys"
+        "--set: unknown key storage.sse; did you mean storage.sse.type?"
+    );
+    assert_eq!(
+        set(&["wal.bytes.maximum=1"]).expect_err("refused"),
+        "--set: unknown key wal.bytes.maximum; did you mean wal.bytes.max?"
     );
 }
 
@@ -351,6 +355,7 @@ fn keys_that_contradict_each_other_are_refused_with_the_one_to_change() {
             "--set: storage.access.key.id=a: is set without storage.access.key.secret",
             "or neither",
         ),
+        (&["storage.sse.type=kms"], "--set: storage.sse.type=kms: needs a key", "set storage.sse.kms.key.id"),
         (
             &["storage.sse.kms.key.id=k"],
             "--set: storage.sse.kms.key.id=k: is set while storage.sse.type is not kms",
@@ -415,13 +420,14 @@ fn a_bucket_is_described_by_its_keys_and_secrets_stay_hidden() {
         "storage.access.key.id=id",
         "storage.access.key.secret=s3cr3t",
         "storage.sse.type=kms",
+        "storage.sse.kms.key.id=key-1",
     ])
     .expect("accepted");
     let storage = &config.storage;
     let location = StorageLocation::S3 { bucket: "bucket".to_owned(), prefix: "some/prefix".to_owned() };
     assert_eq!(storage.location, location);
     assert!(storage.path_style, "an endpoint of one's own rarely has a name per bucket");
-    assert_eq!(storage.sse, StorageEncryption::Kms(None));
+    assert_eq!(storage.sse, StorageEncryption::Kms("key-1".to_owned()));
     let credentials = storage.credentials.as_ref().expect("given");
     assert_eq!(
         (credentials.access_key_id.as_str(), credentials.access_key_secret.as_str()),
