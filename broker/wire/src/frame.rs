@@ -50,11 +50,12 @@ impl FrameReader {
         self.max_bytes = max_bytes;
     }
 
-    /// The buffer to read into, with room made. Call after [`next_frame`](Self::next_frame) returned `None`.
+    /// The buffer to read into, with room made. Frames that are whole and not taken yet may stay in it: whoever reads
+    /// ahead bounds by [`pending`](Self::pending) how far.
     pub fn buffer(&mut self) -> &mut BytesMut {
         let received = self.buffer.len();
         let (missing, most) = match self.announced() {
-            Ok(Some(size)) => ((PREFIX + size).saturating_sub(received), received.max(GROW_MIN)),
+            Ok(Some(size)) if PREFIX + size > received => (PREFIX + size - received, received.max(GROW_MIN)),
             _ => (IDLE_ROOM, IDLE_ROOM),
         };
         // Not before the room is nearly used up: growing copies what is there.
@@ -78,7 +79,7 @@ impl FrameReader {
         }
     }
 
-    /// Bytes received that belong to no frame yet: 0 when the peer may close without cutting a request in two.
+    /// Bytes received and not handed out: 0 when the peer may close without cutting a request in two.
     #[must_use]
     pub fn pending(&self) -> usize {
         self.buffer.len()
@@ -133,6 +134,18 @@ mod tests {
         assert_eq!(read(max, i32::MIN.to_be_bytes()), Err(FrameError::Negative(i32::MIN)));
         assert_eq!(read(100, 101_i32.to_be_bytes()), Err(FrameError::Oversized { size: 101, max: 100 }));
         assert_eq!(read(100, 100_i32.to_be_bytes()), Ok(None));
+    }
+
+    #[test]
+    fn there_is_room_to_read_ahead_of_a_whole_frame() {
+        let mut frames = FrameReader::new(1 << 20);
+        frames.buffer().extend_from_slice(&[0, 0, 0, 1, 9]);
+        let full = frames.buffer().capacity();
+        while frames.pending() < full {
+            frames.buffer().extend_from_slice(&[0]);
+        }
+        let buffer = frames.buffer();
+        assert!(buffer.capacity() - buffer.len() >= IDLE_ROOM);
     }
 
     #[test]
