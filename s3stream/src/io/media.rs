@@ -13,10 +13,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, Checksum};
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, AwsCredential, Checksum};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
-use object_store::{BackoffConfig, ClientConfigKey, ObjectStore, RetryConfig};
+use object_store::{BackoffConfig, ClientConfigKey, ObjectStore, RetryConfig, StaticCredentialProvider};
 use thiserror::Error;
 
 /// A bucket, opened.
@@ -50,7 +50,7 @@ pub trait LocalSync: Send + Sync + 'static {
 pub struct MediaSettings {
     /// `file:///path` (taken as it stands, without %-escapes) or `s3://bucket/prefix`.
     pub url: String,
-    /// Of an S3-compatible service; AWS when absent.
+    /// Of an S3-compatible service. Absent: `AWS_ENDPOINT_URL_S3` or `AWS_ENDPOINT_URL`, else AWS itself.
     pub endpoint: Option<String>,
     pub region: Option<String>,
     /// Bucket in the path rather than in the host name. Absent: yes with an endpoint, no without.
@@ -77,8 +77,8 @@ pub enum Encryption {
     BucketDefault,
     /// SSE-S3.
     S3,
-    /// SSE-KMS with this key, and a bucket key to spare calls.
-    Kms { key_id: String },
+    /// SSE-KMS with this key, or else the account's default one, and a bucket key to spare calls.
+    Kms { key_id: Option<String> },
 }
 
 /// A setting that cannot be: one line that names it and the remedy.
@@ -136,7 +136,7 @@ fn open_local(dir: &FsPath) -> Result<Media, MediaError> {
         what: format!("{}: {e}; give a directory that can be written", dir.display()),
     };
     create_synced(dir).map_err(|e| bad(&e))?;
-    sweep_staged(&dir.join("data")).map_err(|e| bad(&e))?;
+    sweep_staged(dir, &["data", "probe"]).map_err(|e| bad(&e))?;
     let store = LocalFileSystem::new_with_prefix(dir).map_err(|e| bad(&e))?.with_fsync(true);
     Ok(Media {
         store: Arc::new(store),
@@ -147,7 +147,6 @@ fn open_local(dir: &FsPath) -> Result<Media, MediaError> {
 }
 
 fn open_s3(settings: &MediaSettings, bucket: &str, prefix: &str) -> Result<Media, MediaError> {
-    let plain = settings.endpoint.as_deref().is_some_and(|e| e.starts_with("http://"));
     let mut builder = AmazonS3Builder::from_env()
         .with_bucket_name(bucket)
         .with_retry(RetryConfig {
@@ -169,42 +168,50 @@ fn open_s3(settings: &MediaSettings, bucket: &str, prefix: &str) -> Result<Media
             ),
         );
     if let Some(endpoint) = &settings.endpoint {
+        // AWS_ENDPOINT_URL_S3, which is the other key, would go before the setting.
+        builder = builder.with_endpoint(endpoint).with_config(AmazonS3ConfigKey::S3Endpoint, endpoint);
+    }
+    let named = [AmazonS3ConfigKey::S3Endpoint, AmazonS3ConfigKey::Endpoint];
+    let endpoint = named.iter().find_map(|key| builder.get_config_value(key));
+    let plain = endpoint.as_deref().is_some_and(|e| e.starts_with("http://"));
+    if let Some(endpoint) = &endpoint {
         if !plain && !endpoint.starts_with("https://") {
             let what = format!("\"{endpoint}\": write http://host:port or https://host");
             return Err(MediaError { setting: "storage.endpoint", what });
         }
-        builder = builder.with_endpoint(endpoint).with_allow_http(plain);
-        if settings.region.is_none() && std::env::var_os("AWS_REGION").is_none() {
-            builder = builder.with_region("us-east-1");
-        }
+        builder = builder.with_allow_http(plain);
     }
     if let Some(region) = &settings.region {
         builder = builder.with_region(region);
     }
-    let path_style = settings.path_style.unwrap_or(settings.endpoint.is_some());
+    let path_style = settings.path_style.unwrap_or(endpoint.is_some());
     builder = builder.with_virtual_hosted_style_request(!path_style);
     if let Some(c) = &settings.credentials {
-        builder = builder.with_access_key_id(&c.access_key_id).with_secret_access_key(&c.secret_access_key);
-        if let Some(token) = &c.session_token {
-            builder = builder.with_token(token);
-        }
+        // As a whole, so that no session token of the environment joins them.
+        let fixed = AwsCredential {
+            key_id: c.access_key_id.clone(),
+            secret_key: c.secret_access_key.clone(),
+            token: c.session_token.clone(),
+        };
+        builder = builder.with_credentials(Arc::new(StaticCredentialProvider::new(fixed)));
     }
+    let encryption =
+        AmazonS3ConfigKey::from_str("aws_server_side_encryption").expect("a key of this version");
     builder = match &settings.encryption {
         Encryption::BucketDefault => builder,
-        Encryption::S3 => {
-            let key =
-                AmazonS3ConfigKey::from_str("aws_server_side_encryption").expect("a key of this version");
-            builder.with_config(key, "AES256")
+        Encryption::S3 => builder.with_config(encryption, "AES256"),
+        Encryption::Kms { key_id: Some(key_id) } => {
+            builder.with_sse_kms_encryption(key_id).with_bucket_key(true)
         }
-        Encryption::Kms { key_id } => builder.with_sse_kms_encryption(key_id).with_bucket_key(true),
+        Encryption::Kms { key_id: None } => builder.with_config(encryption, "aws:kms").with_bucket_key(true),
     };
     // TLS, or a path inside this machine, protects the request; the checksum protects the body, at a third of
     // the CPU of signing it. In the clear over a network the body is signed.
-    if !plain || settings.endpoint.as_deref().is_some_and(is_loopback) {
+    if !plain || endpoint.as_deref().is_some_and(is_loopback) {
         builder = builder.with_unsigned_payload(true).with_checksum_algorithm(Checksum::CRC64NVME);
     }
     let store = builder.build().map_err(|e| MediaError { setting: "storage.url", what: e.to_string() })?;
-    let at = settings.endpoint.as_ref().map(|e| format!(" at {e}")).unwrap_or_default();
+    let at = endpoint.map(|e| format!(" at {e}")).unwrap_or_default();
     Ok(Media {
         store: Arc::new(store),
         prefix: Path::from(prefix),
@@ -238,18 +245,23 @@ fn create_synced(dir: &FsPath) -> io::Result<()> {
     dir.parent().map_or(Ok(()), |parent| std::fs::File::open(parent)?.sync_all())
 }
 
-/// Removes what PUTs that a crash cut off have left: files `{key}#{n}`, which no LIST shows. A PUT of another
-/// process that loses its file to this fails, and is tried again.
-fn sweep_staged(dir: &FsPath) -> io::Result<()> {
+/// Removes what PUTs that a crash cut off have left: files `{key}#{n}`, which no LIST shows, in `dir` and the
+/// directories below that are named. A PUT of another process that loses its file to this fails, and is tried
+/// again.
+fn sweep_staged(dir: &FsPath, below: &[&str]) -> io::Result<()> {
     let entries = match std::fs::read_dir(dir) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
         entries => entries?,
     };
     for entry in entries {
         let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
         if entry.file_type()?.is_dir() {
-            sweep_staged(&entry.path())?;
-        } else if is_staged(&entry.file_name().to_string_lossy()) {
+            // Lineages are directories too; nothing else is ours.
+            if below.contains(&name.as_str()) || below.is_empty() {
+                sweep_staged(&entry.path(), &[])?;
+            }
+        } else if is_staged(&name) && (below.is_empty() || name.starts_with("cluster.json#")) {
             match std::fs::remove_file(entry.path()) {
                 Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
                 _ => {}
@@ -391,18 +403,94 @@ mod tests {
     }
 
     #[test]
-    fn what_cut_off_puts_left_is_swept() {
+    fn what_cut_off_puts_left_is_swept_and_nothing_else() {
         let dir = tempfile::tempdir().expect("a directory");
-        let data = dir.path().join("new/data/00000001");
-        std::fs::create_dir_all(&data).expect("created");
-        for name in ["0000000000000001", "0000000000000002#1", "0000000000000002#17", "note#x"] {
-            std::fs::write(data.join(name), b"x").expect("written");
+        let root = dir.path().join("new");
+        let ours = ["data/00000001/2#1", "data/00000001/2#17", "probe/a-0001#3", "cluster.json#1"];
+        let kept = ["data/00000001/1", "data/00000001/note#x", "cluster.json", "mine#1", "other/mine#1"];
+        for name in ours.iter().chain(&kept) {
+            let file = root.join(name);
+            std::fs::create_dir_all(file.parent().expect("a directory")).expect("created");
+            std::fs::write(file, b"x").expect("written");
         }
-        let url = format!("file://{}/new", dir.path().display());
+        let url = format!("file://{}", root.display());
         open(&MediaSettings { url, ..MediaSettings::default() }).expect("opens");
-        let mut left: Vec<_> =
-            std::fs::read_dir(&data).expect("listed").map(|e| e.expect("entry").file_name()).collect();
-        left.sort();
-        assert_eq!(left, ["0000000000000001", "note#x"]);
+        assert!(ours.iter().all(|name| !root.join(name).exists()));
+        assert!(kept.iter().all(|name| root.join(name).exists()));
+    }
+
+    #[test]
+    fn every_option_builds() {
+        let base = MediaSettings {
+            url: "s3://bucket/prefix".into(),
+            endpoint: Some("https://s3.example.com".into()),
+            region: Some("eu-west-1".into()),
+            ..MediaSettings::default()
+        };
+        for encryption in [
+            Encryption::BucketDefault,
+            Encryption::S3,
+            Encryption::Kms { key_id: None },
+            Encryption::Kms { key_id: Some("key".into()) },
+        ] {
+            for path_style in [None, Some(true), Some(false)] {
+                let media =
+                    open(&MediaSettings { encryption: encryption.clone(), path_style, ..base.clone() });
+                assert_eq!(media.expect("opens").place, "s3://bucket/prefix at https://s3.example.com");
+            }
+        }
+    }
+
+    /// The head of the PUT that the settings make, as a server sees it.
+    async fn request(settings: MediaSettings) -> String {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let endpoint = Some(format!("http://{}", listener.local_addr().expect("bound")));
+        let credentials = Some(Credentials {
+            access_key_id: "id".into(),
+            secret_access_key: "secret".into(),
+            session_token: None,
+        });
+        let media = open(&MediaSettings { endpoint, credentials, url: "s3://bucket/p".into(), ..settings });
+        let media = media.expect("opens");
+        let served = async {
+            let (mut connection, _) = listener.accept().await.expect("a connection");
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                head.push(connection.read_u8().await.expect("a request"));
+            }
+            let answer = b"HTTP/1.1 200 OK\r\nETag: \"x\"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+            connection.write_all(answer).await.expect("answered");
+            String::from_utf8(head).expect("text").to_ascii_lowercase()
+        };
+        let key = media.prefix.clone().join("key");
+        let options = object_store::PutMode::Create.into();
+        let (put, head) = futures::join!(media.store.put_opts(&key, "".into(), options), served);
+        put.expect("answered");
+        head
+    }
+
+    #[tokio::test]
+    async fn a_put_asks_for_what_the_settings_say() {
+        let head =
+            request(MediaSettings { region: Some("eu-west-1".into()), ..MediaSettings::default() }).await;
+        for wanted in [
+            "put /bucket/p/key http/1.1",
+            "if-none-match: *",
+            "x-amz-content-sha256: unsigned-payload",
+            "x-amz-checksum-crc64nvme: ",
+            "/eu-west-1/s3/aws4_request",
+        ] {
+            assert!(head.contains(wanted), "{wanted}: {head}");
+        }
+        assert!(!head.contains("server-side-encryption") && !head.contains("security-token"), "{head}");
+        let head = request(MediaSettings { encryption: Encryption::S3, ..MediaSettings::default() }).await;
+        assert!(head.contains("x-amz-server-side-encryption: aes256"), "{head}");
+        for key_id in [None, Some("some-key".to_owned())] {
+            let encryption = Encryption::Kms { key_id: key_id.clone() };
+            let head = request(MediaSettings { encryption, ..MediaSettings::default() }).await;
+            assert!(head.contains("x-amz-server-side-encryption: aws:kms"), "{head}");
+            assert_eq!(head.contains("aws-kms-key-id: some-key"), key_id.is_some(), "{head}");
+        }
     }
 }

@@ -56,10 +56,13 @@ pub enum ProbeError {
     #[error("storage.url: the bucket of {place} does not exist: create it, or correct the name")]
     NoBucket { place: String },
     #[error(
-        "storage credentials: {place} refuses them ({what}): correct the access key, or the AWS_* environment"
+        "storage.access.key.id: {place} refuses the credentials ({what}): correct it and storage.access.key.secret, \
+         or the AWS_* environment"
     )]
     BadCredentials { place: String, what: String },
-    #[error("storage credentials: they may not write to {place} ({what}): allow Get, Put, Delete and List")]
+    #[error(
+        "storage.access.key.id: these credentials may not write to {place} ({what}): allow Get, Put, Delete and List"
+    )]
     NotAllowed { place: String, what: String },
     #[error("{setting}: {place} does not answer ({what})")]
     Unreachable { setting: &'static str, place: String, what: String },

@@ -594,6 +594,27 @@ async fn the_probe_names_the_setting_that_is_wrong() {
     assert!(!away.to_string().contains('\n'));
 }
 
+/// Each operation can run in a task of its own.
+#[tokio::test(start_paused = true)]
+async fn every_operation_can_be_spawned() {
+    let b = bench();
+    let (io, object, media) = (b.io.clone(), b.object(1), b.io.inner.media.clone());
+    let random = b.random.clone();
+    let life = tokio::spawn(async move {
+        probe(&media, &random).await.expect("reachable");
+        io.open_or_create_cluster(None, "A").await.expect("created");
+        io.put_new(&object).await.expect("put");
+        let (id, all) = (object.stamp.id, 0..object.size);
+        io.get(id, LINEAGE, all.clone()).await.expect("read");
+        io.get_ranges(id, LINEAGE, &[0..3, 5..9]).await.expect("read");
+        io.get_verified(id, LINEAGE, all, |bytes| Ok(bytes.len())).await.expect("read");
+        io.footer(id, LINEAGE, object.size).await.expect("whole");
+        io.list_data().await.expect("listed");
+        io.delete(&[(LINEAGE, id)]).await
+    });
+    assert_eq!(life.await.expect("no panic"), [((LINEAGE, ObjectId(1)), Ok(()))]);
+}
+
 // ---- determinism
 
 #[tokio::test(start_paused = true)]
