@@ -32,7 +32,7 @@ run_step() {
   shift 2
   log=$TOOLS/log/${name// /-}.log
   mkdir -p "$TOOLS/log"
-  say "  installing $name ..."
+  say "  preparing $name ..."
   started=$(now_ms)
   if ! "$@" >"$log" 2>&1; then
     tail -n 25 "$log" >&2
@@ -40,7 +40,7 @@ run_step() {
     say "  remedy: $remedy"
     exit 1
   fi
-  say "  installed $name in $((($(now_ms) - started) / 1000)) s"
+  say "  $name: ready after $((($(now_ms) - started) / 1000)) s"
 }
 
 need_command() {
@@ -85,9 +85,10 @@ python_install() {
     touch "$PYTHON_DIR/.ok"
 }
 
-# Everything is built by one command, so that the binary and the tests share each compiled crate.
+# One selection for build, tests and clippy, so that the binary and the tests share each compiled crate.
+CARGO_SELECTION=(--workspace --features tidegate-s3stream/minio-tests --profile ci --locked)
 build_binary() {
-  (cd "$ROOT" && cargo build --workspace --bins --tests --profile ci --locked)
+  (cd "$ROOT" && cargo build "${CARGO_SELECTION[@]}" --bins --tests)
 }
 
 # One function per word of a suite's `Needs:` line.
@@ -95,9 +96,11 @@ tool_cargo() { need_command cargo '' 'install Rust with rustup (rust-toolchain.t
 
 tool_binary() {
   tool_cargo
-  [ "${BROKER:-tidegate}" = tidegate ] || return 0
+  [ "${BROKER:-tidegate}" = tidegate ] && [ ! -f "$RUN_DIR/built" ] || return 0
   run_step 'the ci build' 'mend the compile error above' build_binary
   [ -x "$TIDEGATE_BIN" ] || fail "the build left no $TIDEGATE_BIN"
+  # One build for all suites of a run, even if someone edits meanwhile.
+  touch "$RUN_DIR/built"
 }
 
 tool_minio() {

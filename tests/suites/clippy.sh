@@ -6,4 +6,4 @@
 source "$(dirname "$0")/../lib/suite.sh"
 
 step 'cargo clippy'
-cd "$ROOT" && cargo clippy --workspace --all-targets --profile ci --locked -- -D warnings
+cd "$ROOT" && cargo clippy "${CARGO_SELECTION[@]}" --all-targets -- -D warnings
