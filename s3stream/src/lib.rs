@@ -14,4 +14,6 @@ pub mod manager;
 pub(crate) mod read;
 pub mod storage;
 pub mod stream;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 pub(crate) mod upload;

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,16 +15,21 @@ use parking_lot::Mutex;
 use thiserror::Error;
 use tidegate_common::clock::SharedClock;
 use tidegate_common::random::SharedRandom;
-use tidegate_common::{BatchHead, Incarnation, Lineage, Offset, Position, StreamId, WalId};
+use tidegate_common::{BatchHead, Incarnation, Lineage, ObjectId, Offset, Position, StreamId, WalId};
 use tidegate_wal::{SealedWal, Wal, WalMedium};
 use tokio::sync::watch;
 
 use crate::budget::{Limits, MemoryBudget, Share};
+use crate::cache::flight::Flights;
 use crate::cache::log::LogCache;
-use crate::io::ObjectIo;
+use crate::cache::lru::Lru;
+use crate::cache::tail::Tail;
+use crate::io::{IoSettings, ObjectIo};
 use crate::manager::ObjectManager;
-use crate::read::ObjectReader;
-use crate::stream::StreamLog;
+use crate::read::blocks::ObjectReader;
+use crate::read::parts::{Directory, SliceEntry};
+use crate::stream::{StreamLog, StreamState};
+use crate::upload::Task;
 
 /// The log that a published batch lies in.
 #[derive(Clone)]
@@ -220,7 +226,9 @@ pub struct Backlog {
 
 /// Everything that streams and tasks share.
 pub(crate) struct Core {
-    pub(crate) io: ObjectIo,
+    pub(crate) upload_io: ObjectIo,
+    /// Compaction and deletion: few requests at a time, and retries of their own.
+    pub(crate) background_io: ObjectIo,
     pub(crate) objects: Arc<dyn ObjectManager>,
     pub(crate) clock: SharedClock,
     pub(crate) random: SharedRandom,
@@ -232,6 +240,12 @@ pub(crate) struct Core {
     pub(crate) budget: MemoryBudget,
     pub(crate) cache: LogCache,
     pub(crate) reader: ObjectReader,
+    pub(crate) directory: Directory,
+    /// What was once read of footers, in a few bytes: for retention and time look-ups.
+    pub(crate) slices: Mutex<Lru<(Lineage, ObjectId, StreamId), SliceEntry>>,
+    pub(crate) state_flights: Flights<StreamId, Arc<StreamState>>,
+    /// Failed tries of uploads since the last success.
+    pub(crate) rounds_failed: AtomicU64,
     /// The life of the tasks.
     pub(crate) life: watch::Sender<Life>,
 }
@@ -245,9 +259,61 @@ pub(crate) enum Life {
     Fenced,
 }
 
+/// Waits for a value, and lets go of it.
+pub(crate) async fn until<T>(watched: &mut watch::Receiver<T>, is: impl FnMut(&T) -> bool) {
+    // The sender is part of `Core`, which outlives every receiver's task.
+    drop(watched.wait_for(is).await);
+}
+
+impl Core {
+    /// Whether this incarnation may still write.
+    pub(crate) fn is_running(&self) -> bool {
+        *self.life.borrow() < Life::Closed
+    }
+
+    /// Returns at once while this incarnation may write, else never: whoever waits here is ended with its task.
+    pub(crate) async fn park_when_stopped(&self) {
+        if !self.is_running() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    fn set_life(&self, to: Life) {
+        self.life.send_if_modified(|life| {
+            let moves = *life < to;
+            *life = (*life).max(to);
+            moves
+        });
+    }
+
+    /// The quorum said that this incarnation is fenced: everything stops, for good.
+    pub(crate) fn fence(&self) {
+        let first = self.life.send_if_modified(|life| {
+            let first = *life != Life::Fenced;
+            *life = Life::Fenced;
+            first
+        });
+        if first {
+            tracing::error!("this incarnation is fenced: uploads, compaction and deletion stop");
+            self.observer.fenced();
+        }
+    }
+}
+
+/// Slices whose extent is remembered.
+const SLICES_REMEMBERED: u64 = 65_536;
+
 pub struct Storage {
     core: Arc<Core>,
-    streams: Mutex<BTreeMap<StreamId, Arc<StreamLog>>>,
+    streams: Mutex<Streams>,
+    tasks: Mutex<Vec<Task<()>>>,
+}
+
+#[derive(Default)]
+struct Streams {
+    open: BTreeMap<StreamId, Arc<StreamLog>>,
+    /// Closed, and still to be uploaded.
+    closing: BTreeMap<StreamId, Arc<StreamLog>>,
 }
 
 impl Storage {
@@ -256,8 +322,10 @@ impl Storage {
         let Parts { io, objects, clock, random, incarnation, lineage, settings, medium, observer } = parts;
         let budget = MemoryBudget::new(settings.limits());
         let cache = LogCache::new(&budget, clock.clone(), settings.log_cache_bytes, settings.upload_bytes);
+        let reader = ObjectReader::new(io.clone(), &settings, &budget, observer.clone());
         let core = Core {
-            io,
+            upload_io: io.lane(IoSettings::default()),
+            background_io: io.lane(IoSettings { reads_max: 8, writes_max: 4, ..IoSettings::default() }),
             objects,
             clock,
             random,
@@ -268,59 +336,132 @@ impl Storage {
             observer,
             budget,
             cache,
-            reader: ObjectReader,
+            reader,
+            directory: Directory::default(),
+            slices: Mutex::new(Lru::new(SLICES_REMEMBERED)),
+            state_flights: Flights::new(),
+            rounds_failed: AtomicU64::new(0),
             life: watch::Sender::new(Life::Running),
         };
-        Arc::new(Self { core: Arc::new(core), streams: Mutex::default() })
+        Arc::new(Self { core: Arc::new(core), streams: Mutex::default(), tasks: Mutex::default() })
     }
 
     /// The one log of this stream. Reads nothing.
     pub fn open_stream(&self, id: StreamId) -> Arc<StreamLog> {
-        let mut streams = self.streams.lock();
-        let open = || Arc::new(StreamLog::new(id, self.core.clone(), Arc::new(crate::cache::tail::Tail::new(id))));
-        streams.entry(id).or_insert_with(open).clone()
+        let streams = &mut *self.streams.lock();
+        if let Some(log) = streams.open.get(&id) {
+            return log.clone();
+        }
+        let log = streams.closing.remove(&id).unwrap_or_else(|| Arc::new(StreamLog::new(id, self.core.clone())));
+        streams.open.insert(id, log.clone());
+        log
     }
 
-    /// The stream is deleted, or moved away: what is cached is dropped. What is not uploaded yet is still uploaded
-    /// unless the metadata no longer knows the stream, and keeps its WAL space until then.
+    /// The stream is deleted, or moved away: what is cached of it is dropped. What is not uploaded yet is still
+    /// uploaded, and keeps its WAL space until then, unless the metadata no longer knows the stream.
     pub fn close_stream(&self, id: StreamId) {
-        let _ = id;
+        let deleted = self.core.objects.stream(id).is_none();
+        let streams = &mut *self.streams.lock();
+        if let Some(log) = streams.open.remove(&id) {
+            streams.closing.insert(id, log);
+        }
+        streams.closing.retain(|id, log| {
+            let deleted = deleted || self.core.objects.stream(*id).is_none();
+            self.core.cache.close(log.tail(), deleted);
+            !log.tail().is_empty()
+        });
     }
 
     /// Takes over a sealed WAL at start: its entries at or above each stream's committed end enter the cache, in WAL
-    /// order. Bodies stay in the WAL.
+    /// order. Bodies stay in the WAL. When all is uploaded the WAL is deleted.
     ///
     /// # Errors
-    /// [`AdoptError::Hole`] when the log does not continue what is committed.
+    /// [`AdoptError::Hole`] when the log does not continue what is committed; nothing is taken over then.
     pub fn adopt(&self, sealed: Arc<dyn SealedWal>) -> Result<Adopted, AdoptError> {
-        let _ = sealed;
-        Ok(Adopted::default())
+        let mut adopted = Adopted::default();
+        let mut entries = Vec::new();
+        // Per stream its cache, and where it ends so far. `None`: deleted, so nothing of it is needed.
+        let mut known: BTreeMap<StreamId, Option<(Arc<Tail>, Offset, Offset)>> = BTreeMap::new();
+        for entry in sealed.index() {
+            let (stream, position) = (entry.stream, entry.position);
+            let Some(head) = entry.head else { continue };
+            let known = known.entry(stream).or_insert_with(|| {
+                let committed_end = self.core.objects.stream(stream)?.committed_end;
+                let tail = self.open_stream(stream).tail().clone();
+                let end = tail.end().unwrap_or(committed_end);
+                Some((tail, committed_end, end))
+            });
+            let Some((tail, committed_end, end)) = known else { continue };
+            if head.next_offset() <= *committed_end {
+                continue;
+            }
+            // The log start may have raised the committed end into a batch.
+            let into_a_batch = *end == *committed_end && head.base_offset() < *end;
+            if head.base_offset() != *end && !into_a_batch {
+                let (wal, expected, found) = (sealed.id(), *end, head.base_offset());
+                return Err(AdoptError::Hole { wal, stream, expected, found });
+            }
+            *end = head.next_offset();
+            let of_stream = adopted.streams.entry(stream).or_default();
+            of_stream.end = *end;
+            of_stream.heads.push(head);
+            entries.push((tail.clone(), head, position));
+        }
+        let end = sealed.end();
+        self.core.cache.adopt(&Arc::new(WalRef::Sealed(sealed)), end, entries.into_iter());
+        Ok(adopted)
     }
 
-    /// Starts the upload, compaction and deletion loops.
-    pub fn spawn(self: &Arc<Self>) {}
+    /// Starts the upload, compaction and deletion loops. Once, within a runtime.
+    pub fn spawn(self: &Arc<Self>) {
+        let mut tasks = self.tasks.lock();
+        tasks.push(Task::spawn(crate::upload::run(self.core.clone())));
+    }
 
     /// Uploads all that is published by now. Returns when it is committed.
     ///
     /// # Errors
     /// [`StorageError`] when this incarnation may write no more.
     pub async fn flush(&self) -> Result<(), StorageError> {
-        Ok(())
+        let mut uploaded = self.core.cache.uploaded_below();
+        let mut life = self.core.life.subscribe();
+        let below = self.core.cache.want_flush();
+        tokio::select! {
+            biased;
+            () = until(&mut uploaded, |uploaded| *uploaded >= below) => Ok(()),
+            () = until(&mut life, |life| *life >= Life::Closed) => match *life.borrow() {
+                Life::Fenced => Err(StorageError::Fenced),
+                _ => Err(StorageError::Closed),
+            },
+        }
     }
 
-    /// Flushes within the time given, then stops the loops.
+    /// Flushes within the time given, then stops the loops. What is not uploaded by then stays in the WAL.
     pub async fn shutdown(&self, flush_within: Duration) {
-        let _ = flush_within;
+        self.core.set_life(Life::Closing);
+        let flushed = tokio::time::timeout(flush_within, self.flush()).await;
+        if !matches!(flushed, Ok(Ok(()))) {
+            tracing::warn!(backlog_bytes = self.backlog().bytes, "stopping with records that are only in the WAL");
+        }
+        self.core.set_life(Life::Closed);
+        self.tasks.lock().clear();
     }
 
     #[must_use]
     pub fn backlog(&self) -> Backlog {
-        self.core.cache.backlog()
+        let rounds_failed = self.core.rounds_failed.load(Ordering::Relaxed);
+        Backlog { rounds_failed, ..self.core.cache.backlog() }
     }
 
     /// Byte permits, shared with requests and answers.
     #[must_use]
     pub fn budget(&self) -> &MemoryBudget {
         &self.core.budget
+    }
+
+    /// Bytes in the block cache, about.
+    #[must_use]
+    pub fn block_cache_bytes(&self) -> u64 {
+        self.core.reader.cached_block_bytes()
     }
 }

@@ -58,8 +58,12 @@ pub struct StreamLog {
 }
 
 impl StreamLog {
-    pub(crate) fn new(id: StreamId, core: Arc<Core>, tail: Arc<Tail>) -> Self {
-        Self { id, core, tail }
+    pub(crate) fn new(id: StreamId, core: Arc<Core>) -> Self {
+        Self { id, core, tail: Arc::new(Tail::new(id)) }
+    }
+
+    pub(crate) fn tail(&self) -> &Arc<Tail> {
+        &self.tail
     }
 
     #[must_use]

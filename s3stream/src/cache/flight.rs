@@ -49,9 +49,6 @@ impl<K: Ord + Clone, V: Clone> Flights<K, V> {
         Claim::Mine(Landing { key: key.clone(), flying: self.flying.clone(), outcome }, Joined(waiting))
     }
 
-    pub(crate) fn is_flying(&self, key: &K) -> bool {
-        self.flying.lock().contains_key(key)
-    }
 }
 
 impl<K: Ord, V> Landing<K, V> {

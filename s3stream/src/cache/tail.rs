@@ -12,6 +12,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tidegate_common::{Batch, BatchHead, HEAD_LEN, Offset, Position, StreamId};
 
+use crate::read::ahead::ReadAhead;
 use crate::storage::WalRef;
 use crate::upload::Planned;
 
@@ -31,10 +32,6 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
-    pub(crate) fn len(&self) -> u64 {
-        batch_len(&self.head)
-    }
-
     fn cached_len(&self) -> u64 {
         self.body.as_ref().map_or(0, |body| body.len() as u64)
     }
@@ -51,6 +48,7 @@ pub(crate) struct Tail {
     state: Mutex<State>,
     /// Where the next slice of this stream begins; the uploader's own.
     pub(crate) planned: Mutex<Option<Planned>>,
+    pub(crate) ahead: Mutex<ReadAhead>,
 }
 
 #[derive(Default)]
@@ -73,7 +71,7 @@ pub(crate) struct Freed {
 
 impl Tail {
     pub(crate) fn new(stream: StreamId) -> Self {
-        Self { stream, state: Mutex::new(State::default()), planned: Mutex::new(None) }
+        Self { stream, state: Mutex::new(State::default()), planned: Mutex::new(None), ahead: Mutex::default() }
     }
 
     /// Adds the next batch. `None` when the stream is dead; else whether it is the first of its segment.
@@ -131,6 +129,21 @@ impl Tail {
         let state = self.state.lock();
         let first = state.entries.partition_point(|entry| entry.head.next_offset() <= from);
         state.entries.range(first..).take(limit).map(|entry| entry.head).collect()
+    }
+
+    /// Heads of the batches that end in `(from, to]`.
+    pub(crate) fn heads_between(&self, from: Offset, to: Offset) -> Vec<BatchHead> {
+        let state = self.state.lock();
+        let first = state.entries.partition_point(|entry| entry.head.next_offset() <= from);
+        let heads = state.entries.range(first..).map(|entry| entry.head);
+        heads.take_while(|head| head.next_offset() <= to).collect()
+    }
+
+    /// Heads of the segments `first..=last`, in order.
+    pub(crate) fn heads_of(&self, first: u64, last: u64) -> Vec<BatchHead> {
+        let state = self.state.lock();
+        let (from, to) = state.segment_range(first, last);
+        state.entries.range(from..to).map(|entry| entry.head).collect()
     }
 
     /// Entries of the segments `first..=last`, in order.
@@ -254,6 +267,10 @@ impl Taken {
 
     pub(crate) fn left(&self) -> u64 {
         self.left
+    }
+
+    pub(crate) fn upto(&self) -> Offset {
+        self.upto
     }
 
     pub(crate) fn wants_one(&self) -> bool {

@@ -1,14 +1,47 @@
-//! Reading.
-use std::sync::Arc;
-use tidegate_common::{Batch, Offset, StreamId};
-use crate::cache::tail::Tail;
-use crate::storage::Core;
-use crate::stream::{Extent, ReadError, StreamState};
+//! Reading: from the log cache, the WAL behind it, and the objects behind that.
+//!
+//! Owns: where an offset lies ([`parts`]), how its blocks come into memory ([`blocks`]), how far to read ahead
+//! ([`ahead`]), and the folds over a stream's footers ([`state`], [`find`]).
+//! Invariants: every block's CRC is checked after it was read, and its batches lie where the index says; rows are read
+//! after the log cache was asked, so what leaves the cache because it is committed is found in the rows.
+//! Never: skips an offset that the metadata promises.
 
-pub(crate) struct ObjectReader;
-fn later<T>() -> Result<T, ReadError> { Err(ReadError::Unavailable("not built yet".into())) }
-pub(crate) async fn read(_core: &Arc<Core>, _tail: &Tail, _from: Offset, _upto: Offset, _max_bytes: usize, _one: bool) -> Result<Vec<Batch>, ReadError> { later() }
-pub(crate) async fn load_state(_core: &Arc<Core>, _tail: &Tail) -> Result<StreamState, ReadError> { later() }
-pub(crate) async fn batch_at_timestamp(_core: &Arc<Core>, _tail: &Tail, _t: i64, _from: Offset, _upto: Offset) -> Result<Option<Batch>, ReadError> { later() }
-pub(crate) async fn batch_of_max_timestamp(_core: &Arc<Core>, _tail: &Tail, _from: Offset, _upto: Offset) -> Result<Option<Batch>, ReadError> { later() }
-pub(crate) async fn extents(_core: &Arc<Core>, _id: StreamId) -> Result<Vec<Extent>, ReadError> { later() }
+pub(crate) mod ahead;
+pub(crate) mod blocks;
+mod find;
+mod log;
+pub(crate) mod parts;
+mod state;
+
+pub(crate) use find::{batch_at_timestamp, batch_of_max_timestamp, extents};
+pub(crate) use log::{body_of, read, slice_of};
+pub(crate) use state::load_state;
+
+use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::stream::{self, BoxStream};
+
+use crate::io::IoError;
+use crate::stream::ReadError;
+
+/// Reads of one walk at once.
+const READS_AT_ONCE: usize = 8;
+
+/// Runs some of the futures at once and gives their outcomes in order. Boxed, because a compiler limit keeps closures
+/// over references from being `Send` otherwise.
+pub(crate) fn in_order<'a, T: Send + 'a>(futures: Vec<BoxFuture<'a, T>>, at_once: usize) -> BoxStream<'a, T> {
+    stream::iter(futures).buffered(at_once).boxed()
+}
+
+impl From<IoError> for ReadError {
+    fn from(error: IoError) -> Self {
+        match error {
+            IoError::Unavailable { .. } => ReadError::Unavailable(error.to_string()),
+            // A reader under a lease never sees this: what is deleted left the rows a grace before.
+            IoError::NotFound { key } => ReadError::Damaged { place: key, what: "it does not exist".into() },
+            IoError::Damaged { key, what } | IoError::Taken { key, what } | IoError::Refused { key, what } => {
+                ReadError::Damaged { place: key, what }
+            }
+        }
+    }
+}
