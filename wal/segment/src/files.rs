@@ -180,6 +180,14 @@ impl LogFiles {
         }
     }
 
+    /// Paths of spares and of rolled segments: of all that the writer does not write to.
+    #[cfg(test)]
+    pub(crate) fn paths_for_tests(&self) -> Vec<String> {
+        let inner = self.inner.lock();
+        let rolled = inner.segments.iter().rev().skip(1).map(|s| s.path.clone());
+        rolled.chain(inner.spares.iter().map(|s| s.path.clone())).collect()
+    }
+
     pub(crate) fn take_or_make_spare(&self) -> Result<Spare, FilesError> {
         if let Some(spare) = self.inner.lock().spares.pop_front() {
             return Ok(spare);

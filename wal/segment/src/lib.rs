@@ -16,6 +16,8 @@ mod names;
 mod recover;
 mod scan;
 mod seal;
+#[cfg(test)]
+mod suite;
 
 pub use error::{FilesError, LogError, OpenError, ReadError};
 pub use files::LogFiles;

@@ -55,7 +55,7 @@ pub(crate) fn scan(bytes: &Bytes, header: &SegmentHeader) -> Scan {
     };
     let mut next = header.first_seq;
     let mut at = align;
-    // The first place where a record was expected and none was; a group's end looks the same until a block later.
+    // A place inside a block that holds something other than a record or the zeros after a group.
     let mut missed: Option<Stop> = None;
     loop {
         let step = record_at(bytes, at, header, found.chain, next);
@@ -88,8 +88,10 @@ pub(crate) fn scan(bytes: &Bytes, header: &SegmentHeader) -> Scan {
                     found.stop = stop;
                     break;
                 }
-                missed = Some(stop);
-                at = format::align_up(at, align);
+                let block = format::align_up(at, align);
+                let padding = bytes.get(at..block).unwrap_or_default();
+                missed = padding.iter().any(|byte| *byte != 0).then_some(stop);
+                at = block;
             }
         }
     }

@@ -62,7 +62,9 @@ pub fn seal(
     executor: u64,
     floor: u64,
 ) -> Result<(SealedLog, Vec<FoundRecord>), OpenError> {
-    names::create_dir(&*disk, dir)?;
+    if !crate::exists(&*disk, dir, log)? {
+        names::create_dir(&*disk, dir)?;
+    }
     let mut newly = None;
     let seal = match read_seal(&*disk, dir, log)? {
         Some(seal) => seal,
@@ -283,7 +285,6 @@ pub(crate) fn write_seal(disk: &dyn Disk, dir: &str, seal: Seal) -> Result<Seal,
         }
         done => done.map_err(io_at(&path))?,
     }
-    disk.sync_dir(dir).map_err(io_at(dir))?;
     read_seal(disk, dir, seal.log)?
         .ok_or_else(|| OpenError::Refused(format!("{path} vanished while the log was sealed")))
 }

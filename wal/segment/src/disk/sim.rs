@@ -48,8 +48,8 @@ struct State {
     power_off_at: Option<u64>,
     is_off: bool,
     capacity: Option<u64>,
-    fail_syncs_from: Option<u64>,
-    fail_writes_from: Option<u64>,
+    failing_sync: Option<u64>,
+    failing_write: Option<u64>,
     syncs: BTreeMap<String, u64>,
     sync_count: u64,
     write_count: u64,
@@ -97,8 +97,8 @@ impl SimDisk {
             power_off_at: None,
             is_off: false,
             capacity: None,
-            fail_syncs_from: None,
-            fail_writes_from: None,
+            failing_sync: None,
+            failing_write: None,
             syncs: BTreeMap::new(),
             sync_count: 0,
             write_count: 0,
@@ -145,7 +145,7 @@ impl SimDisk {
         self.state.lock().is_off
     }
 
-    /// Power loss and start: any subset of what was not synced survives. Open handles are void.
+    /// Power loss and start: any subset of what was not synced survives. Open handles and faults to come are void.
     pub fn crash(&self) {
         let mut state = self.state.lock();
         let random = SeededRandom::new(state.random);
@@ -184,13 +184,13 @@ impl SimDisk {
     /// The `n`-th file sync from now (0 is the next) fails once, and what it should have synced is dropped.
     pub fn fail_sync(&self, n: u64) {
         let mut state = self.state.lock();
-        state.fail_syncs_from = Some(state.sync_count + n);
+        state.failing_sync = Some(state.sync_count + n);
     }
 
     /// The `n`-th write from now (0 is the next) fails once, after reaching the cache in part.
     pub fn fail_write(&self, n: u64) {
         let mut state = self.state.lock();
-        state.fail_writes_from = Some(state.write_count + n);
+        state.failing_write = Some(state.write_count + n);
     }
 
     /// Syncs for which `ignore` says so report success and do nothing. To show that each sync is needed.
@@ -259,6 +259,8 @@ impl State {
         self.life += 1;
         self.is_off = false;
         self.power_off_at = None;
+        self.failing_sync = None;
+        self.failing_write = None;
     }
 
     fn inode(&self, path: &str) -> io::Result<u64> {
@@ -573,7 +575,7 @@ impl File for SimFile {
         self.with(|state, id| {
             let off = state.step()?;
             let bytes = parts.concat();
-            let fails = state.fail_writes_from == Some(state.write_count);
+            let fails = state.failing_write == Some(state.write_count);
             state.write_count += 1;
             let keep = if fails { bytes.len() / 2 } else { bytes.len() };
             inode_of(state, id).write(offset, &bytes[..keep]);
@@ -590,7 +592,7 @@ impl File for SimFile {
             if state.step()? {
                 return Err(power_off());
             }
-            let fails = state.fail_syncs_from == Some(state.sync_count);
+            let fails = state.failing_sync == Some(state.sync_count);
             state.sync_count += 1;
             if state.note_sync(&self.path, false) {
                 return Ok(());
