@@ -14,14 +14,14 @@ use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListO
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::{
     ApiKey, ApiVersionsRequest, BrokerId, CreateTopicsRequest, DeleteTopicsRequest, ListOffsetsRequest,
-    MetadataRequest, MetadataResponse, RequestHeader, TopicName,
+    ListOffsetsResponse, MetadataRequest, MetadataResponse, RequestHeader, TopicName,
 };
 use kafka_protocol::protocol::{Encodable, HeaderVersion, Request, StrBytes};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
-use crate::answer::{check_code, decode};
+use crate::answer::{AnswerError, check_code, decode};
 use crate::frames::FrameReader;
 
 const CLIENT_ID: &str = "tidegate-raw";
@@ -29,6 +29,8 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 const ADMIN_TIMEOUT_MS: i32 = 20_000;
 const LEADER_POLL: Duration = Duration::from_millis(50);
 const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
+const LEADER_NOT_AVAILABLE: i16 = 5;
+const NOT_LEADER_OR_FOLLOWER: i16 = 6;
 
 /// ListOffsets' special timestamps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -154,6 +156,9 @@ impl Client {
     }
 
     /// The offset at that end of each of `partitions`, all led by the broker this client talks to.
+    ///
+    /// A topic just created is in Metadata before its leader serves it, in Kafka for instance: that is waited for here,
+    /// so that the load need not excuse any error.
     pub async fn offsets(&mut self, topic: &str, partitions: &[i32], end: End) -> Result<BTreeMap<i32, i64>> {
         let version = self.version(ApiKey::ListOffsets, 1..=7)?;
         let asked = partitions.iter().map(|&partition| {
@@ -162,15 +167,25 @@ impl Client {
         let request = ListOffsetsRequest::default().with_replica_id(BrokerId(-1)).with_topics(vec![
             ListOffsetsTopic::default().with_name(topic_name(topic)).with_partitions(asked.collect()),
         ]);
-        let response = self.call(version, &request).await?;
-        let mut offsets = BTreeMap::new();
-        for answer in response.topics.into_iter().flat_map(|topic| topic.partitions) {
-            let what = format!("partition {}", answer.partition_index);
-            check_code("ListOffsets", &what, answer.error_code, None)?;
-            offsets.insert(answer.partition_index, answer.offset);
+        let deadline = tokio::time::Instant::now() + CALL_TIMEOUT;
+        loop {
+            let response = self.call(version, &request).await?;
+            match offsets_of(&response) {
+                Ok(offsets) => {
+                    ensure!(
+                        partitions.iter().all(|p| offsets.contains_key(p)),
+                        "ListOffsets left partitions out"
+                    );
+                    return Ok(offsets);
+                }
+                Err(AnswerError::Refused { code, .. })
+                    if is_starting(code) && tokio::time::Instant::now() < deadline =>
+                {
+                    sleep(LEADER_POLL).await;
+                }
+                Err(error) => return Err(error.into()),
+            }
         }
-        ensure!(partitions.iter().all(|p| offsets.contains_key(p)), "ListOffsets left partitions out");
-        Ok(offsets)
     }
 
     async fn create_topic(
@@ -244,6 +259,21 @@ fn ready_topic(name: &str, metadata: &MetadataResponse) -> Result<Option<Topic>>
     let ready = !leaders.is_empty() && leaders.iter().all(|node| addresses.contains_key(node));
     let identity = TopicIdentity { name: name.to_owned(), id: found.topic_id };
     Ok(ready.then_some(Topic { identity, leaders, addresses }))
+}
+
+fn offsets_of(response: &ListOffsetsResponse) -> Result<BTreeMap<i32, i64>, AnswerError> {
+    let answers = response.topics.iter().flat_map(|topic| &topic.partitions);
+    answers
+        .map(|answer| {
+            let what = format!("partition {}", answer.partition_index);
+            check_code("ListOffsets", &what, answer.error_code, None)?;
+            Ok((answer.partition_index, answer.offset))
+        })
+        .collect()
+}
+
+fn is_starting(code: i16) -> bool {
+    matches!(code, UNKNOWN_TOPIC_OR_PARTITION | LEADER_NOT_AVAILABLE | NOT_LEADER_OR_FOLLOWER)
 }
 
 fn topic_name(name: &str) -> TopicName {

@@ -166,3 +166,7 @@ impl<W: Workload> Connection<W> {
         future.poll(cx)
     }
 }
+
+#[cfg(test)]
+#[path = "connection_tests.rs"]
+mod tests;
