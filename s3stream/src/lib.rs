@@ -8,7 +8,9 @@
 
 pub mod budget;
 pub(crate) mod cache;
+pub(crate) mod compact;
 pub mod format;
+pub(crate) mod gc;
 pub mod io;
 pub mod manager;
 pub(crate) mod read;

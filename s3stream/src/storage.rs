@@ -416,6 +416,8 @@ impl Storage {
     pub fn spawn(self: &Arc<Self>) {
         let mut tasks = self.tasks.lock();
         tasks.push(Task::spawn(crate::upload::run(self.core.clone())));
+        tasks.push(Task::spawn(crate::compact::run(self.core.clone())));
+        tasks.push(Task::spawn(crate::gc::run(self.core.clone())));
     }
 
     /// Uploads all that is published by now. Returns when it is committed.

@@ -15,6 +15,8 @@ use crate::manager::StreamObjectRow;
 
 pub const LEAF_ROWS_MAX: usize = 1024;
 const ROW_LEN: usize = 8 + 4 + 8 + 8 + 8 + 4;
+/// Bytes before the rows: enough to know how long the leaf is.
+pub const LEAF_HEAD_LEN: usize = HEADER_LEN + 8 + 4;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Leaf {
@@ -59,6 +61,23 @@ pub fn encode_leaf(stamp: Stamp, rows: &[StreamObjectRow]) -> Result<EncodedObje
         checksum,
         slices: Vec::new(),
     })
+}
+
+/// The length of the leaf that begins with these bytes: for one whose row is gone.
+///
+/// # Errors
+/// [`FormatError`] when the bytes are not the start of a leaf.
+pub fn leaf_len(head: &Bytes) -> Result<u64, FormatError> {
+    let (kind, _) = Stamp::decode(head)?;
+    if kind != Kind::Leaf {
+        return Err(invalid("the object is no leaf"));
+    }
+    let mut r = Reader::new(head.slice(HEADER_LEN..));
+    let (_, count) = (r.u64()?, r.u32()? as usize);
+    if count > LEAF_ROWS_MAX {
+        return Err(invalid(format!("a leaf of {count} rows")));
+    }
+    Ok((LEAF_HEAD_LEN + count * ROW_LEN + 4) as u64)
 }
 
 /// # Errors

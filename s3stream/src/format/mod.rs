@@ -19,7 +19,7 @@ mod tests;
 
 pub use chain::Chain;
 pub use cluster::ClusterFile;
-pub use leaf::{LEAF_ROWS_MAX, Leaf, decode_leaf, encode_leaf};
+pub use leaf::{LEAF_HEAD_LEN, LEAF_ROWS_MAX, Leaf, decode_leaf, encode_leaf, leaf_len};
 pub use object::{
     EncodedObject, Footer, FooterOrMore, ObjectWriter, TRAILER_LEN, decode_block, decode_footer, verify_chain,
 };

@@ -276,7 +276,8 @@ impl Inner {
             }
         };
         let indexes: Vec<BlockIndex> = run.iter().map(|(index, _)| *index).collect();
-        let decode = |bytes: &Bytes| decode_run(&indexes, bytes);
+        // Each block gets a buffer of its own: one that stays cached must not pin the whole GET.
+        let decode = |bytes: &Bytes| decode_run(&indexes, bytes, true);
         let outcome = self.io.get_verified(object.id, object.lineage, range, decode).await;
         match outcome {
             Ok(decoded) => {
@@ -299,10 +300,14 @@ impl Inner {
     }
 }
 
-/// Each block gets a buffer of its own: one that stays cached must not pin the whole GET.
-fn decode_run(indexes: &[BlockIndex], bytes: &Bytes) -> Result<Vec<Vec<tidegate_common::Batch>>, FormatError> {
+/// Cuts the bytes of neighbouring blocks into batches, each block checked. `apart`: each in a buffer of its own.
+pub(crate) fn decode_run(
+    indexes: &[BlockIndex],
+    bytes: &Bytes,
+    apart: bool,
+) -> Result<Vec<Vec<tidegate_common::Batch>>, FormatError> {
     let start = indexes.first().map_or(0, |index| span_of(index).at);
-    let alone = indexes.len() == 1;
+    let share = !apart || indexes.len() == 1;
     let cut = |index: &BlockIndex| {
         let span = span_of(index);
         let at = usize::try_from(span.at - start).unwrap_or(usize::MAX);
@@ -311,7 +316,7 @@ fn decode_run(indexes: &[BlockIndex], bytes: &Bytes) -> Result<Vec<Vec<tidegate_
         let part = end.map(|end| bytes.slice(at..end)).ok_or_else(|| {
             FormatError::Invalid(format!("{} bytes hold no block at {at} of {len} bytes", bytes.len()))
         })?;
-        decode_block(index, if alone { part } else { Bytes::copy_from_slice(&part) })
+        decode_block(index, if share { part } else { Bytes::copy_from_slice(&part) })
     };
     indexes.iter().map(cut).collect()
 }
