@@ -66,8 +66,10 @@ fn block_on<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
     LocalSet::new().block_on(&runtime, future)
 }
 
+/// With `json` the line goes to stdout and the text, for whoever watches, to stderr.
 fn print(outcome: &Outcome, json: bool) -> Result<()> {
     if json {
+        eprintln!("{outcome}");
         println!("{}", serde_json::to_string(outcome)?);
     } else {
         println!("{outcome}");

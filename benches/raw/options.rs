@@ -92,7 +92,7 @@ pub struct LoadOptions {
     /// Process of the broker, for its CPU and memory
     #[arg(long, value_name = "PID")]
     pub pid: Option<u32>,
-    /// One line of JSON in place of the text
+    /// One line of JSON on stdout, the text on stderr
     #[arg(long)]
     pub json: bool,
     /// Names the load in a report
