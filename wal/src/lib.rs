@@ -5,6 +5,11 @@
 //! grows and only passes records that a crash cannot take back; after the first write or sync error it stops
 //! for good. Never: retries a sync, decides about leases or high watermarks, knows Kafka requests.
 
+mod codec;
+pub mod file;
+pub mod memory;
+mod space;
+
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
@@ -97,8 +102,10 @@ pub enum OpenError {
     #[error("{place}: {what}")]
     Io { place: String, what: String },
     /// Damage to data that was, or may have been, acknowledged: stop loudly.
-    #[error("damage to acknowledged data in {file} at byte {offset}: {what}; `tidegate wal inspect` shows more, \
-             `tidegate wal recover --partial` keeps what is before it")]
+    #[error(
+        "damage to acknowledged data in {file} at byte {offset}: {what}; `tidegate wal inspect` shows more, \
+             `tidegate wal recover --partial` keeps what is before it"
+    )]
     Damaged { file: String, offset: u64, what: String },
     #[error("{place} is of format {found}, this build reads up to {known}")]
     NewerFormat { place: String, found: u32, known: u32 },
@@ -202,7 +209,12 @@ pub trait WalMedium: Send + Sync + 'static {
 
     /// Seals a WAL whose writer is fenced: idempotent, safe when two executors race, may write. `floor` is the
     /// newest position known durable from elsewhere (Raft); ending below it is damage.
-    fn seal(&self, id: WalId, executor: Incarnation, floor: Position) -> BoxFuture<'_, Result<Arc<dyn SealedWal>, OpenError>>;
+    fn seal(
+        &self,
+        id: WalId,
+        executor: Incarnation,
+        floor: Position,
+    ) -> BoxFuture<'_, Result<Arc<dyn SealedWal>, OpenError>>;
 
     /// WALs that exist here, in id order.
     fn list(&self) -> BoxFuture<'_, Result<Vec<WalId>, OpenError>>;
@@ -213,4 +225,3 @@ pub trait WalMedium: Send + Sync + 'static {
 
 /// Bytes of a record that are not its batch, for space accounting.
 pub const RECORD_OVERHEAD_MAX: usize = 256;
-

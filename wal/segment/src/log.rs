@@ -15,7 +15,7 @@ use crate::disk::Disk;
 use crate::error::{FilesError, LogError, OpenError};
 use crate::files::{LogFiles, Segment, Spare};
 use crate::format::{
-    self, ENTRY_BYTES, Entry, KIND_MARK, Meta, PREFIX_BYTES, RecordHeader, SegmentHeader, TRAILER_BYTES,
+    self, ENTRY_BYTES, Entry, KIND_MARK, Meta, PREFIX_BYTES, RECORD_HEADER_BYTES, RecordHeader, SegmentHeader, TRAILER_BYTES,
     Trailer,
 };
 use crate::names;
@@ -57,6 +57,14 @@ impl LogOptions {
         (format::record_bytes(payload_len) + ENTRY_BYTES + PREFIX_BYTES + blocks) as u64
     }
 
+    /// The largest payload that segments of this size can promise room for: somewhat below half of one.
+    #[must_use]
+    pub fn payload_bytes_max(segment_bytes: u32, align_bytes: u32) -> usize {
+        let fixed = RECORD_HEADER_BYTES + 8 + ENTRY_BYTES + PREFIX_BYTES;
+        let half = (segment_bytes as usize).saturating_sub(align_bytes as usize + TRAILER_BYTES) / 2;
+        half.saturating_sub(fixed + 3 * align_bytes as usize)
+    }
+
     /// Charges that a new segment certainly takes.
     #[must_use]
     pub fn spare_room(&self) -> u64 {
@@ -82,8 +90,10 @@ impl LogOptions {
         }
         if self.spare_room() < self.waste() {
             return Err(OpenError::Refused(format!(
-                "segment_bytes {} is below three times the largest record ({})",
-                self.segment_bytes, self.record_bytes_max
+                "segments of {} bytes take records of {} bytes, not of {}",
+                self.segment_bytes,
+                Self::payload_bytes_max(self.segment_bytes, align),
+                self.record_bytes_max
             )));
         }
         Ok(())

@@ -203,30 +203,35 @@ impl SealedSegment {
     }
 }
 
-/// Removes every file of a log: segments oldest first, the seal last. Idempotent.
+/// Removes every file of a sealed log: segments oldest first, the seal last. Idempotent.
 ///
 /// # Errors
-/// [`OpenError::Io`].
+/// [`OpenError::Refused`] when the log is not sealed: its writer may live.
 pub fn delete(disk: &dyn Disk, dir: &str, log: u64) -> Result<(), OpenError> {
-    let segments = names::segments_in(disk, dir, log)?;
-    for (_, name) in segments {
-        let path = names::join(dir, &name);
-        disk.remove(&path).map_err(io_at(&path))?;
+    let remove = |name: &str| {
+        let path = names::join(dir, name);
+        disk.remove(&path).map_err(io_at(&path))
+    };
+    let sync = || disk.sync_dir(dir).map_err(io_at(dir));
+    if !crate::exists(disk, dir, log)? {
+        return Ok(());
+    }
+    if read_seal(disk, dir, log)?.is_none() {
+        return Err(OpenError::Refused(format!("log {log} in {dir} is not sealed")));
+    }
+    for (_, name) in names::segments_in(disk, dir, log)? {
+        remove(&name)?;
         // Until the seal goes, what is left must look like a trimmed log: no gap.
-        disk.sync_dir(dir).map_err(io_at(dir))?;
+        sync()?;
     }
     let others = disk.list(dir).map_err(io_at(dir))?;
-    for name in others.into_iter().filter(|name| names::log_of(name) == Some(log)) {
-        let path = names::join(dir, &name);
-        disk.remove(&path).map_err(io_at(&path))?;
+    let seal = names::seal(log);
+    for name in others.iter().filter(|name| names::log_of(name) == Some(log) && **name != seal) {
+        remove(name)?;
     }
-    if crate::exists(disk, dir, log)? {
-        return Err(OpenError::Refused(format!("log {log} in {dir} is written to while it is deleted")));
-    }
-    match disk.sync_dir(dir) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        done => done.map_err(io_at(dir)),
-    }
+    sync()?;
+    remove(&seal)?;
+    sync()
 }
 
 const SEAL_MAGIC: u32 = 0x5447_534c; // TGSL

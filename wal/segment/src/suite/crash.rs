@@ -173,7 +173,7 @@ fn damage_behind_a_mark_is_found(disk: &SimDisk, trace: &Trace) -> Result<(), St
 
 fn continue_then_seal(disk: &SimDisk, sites: &SharedSites, trace: &Trace, seed: u64) -> Result<u64, String> {
     begin(sites, Step::Open);
-    let request = OpenRequest { floor: trace.acked, payloads: seed % 2 == 0 };
+    let request = OpenRequest { floor: trace.acked, payloads: seed.is_multiple_of(2) };
     let (mut log, records) = open(disk, 10, request).map_err(|e| e.to_string())?;
     let mut trace = trace.clone();
     let end = records.last().map_or(0, |r| r.seq);
@@ -186,7 +186,7 @@ fn continue_then_seal(disk: &SimDisk, sites: &SharedSites, trace: &Trace, seed: 
     begin(sites, Step::Commit);
     let seq = log.append(&meta, &[], &body).map_err(|e| e.to_string())?;
     trace.written.insert(seq, (meta, body));
-    if seed % 2 == 0 {
+    if seed.is_multiple_of(2) {
         trace.acked = log.commit().map_err(|e| e.to_string())?;
     }
     drop(log);

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{OPTIONS, Trace, Workload, check, is_poisoned, open, seal_and_read};
+use super::{OPTIONS, Workload, check, is_poisoned, open, seal_and_read};
 use crate::disk::sim::SimDisk;
 use crate::{FilesError, LogError, Meta, OpenRequest};
 

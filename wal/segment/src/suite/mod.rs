@@ -144,7 +144,7 @@ pub(super) fn open(
 /// A record whose content follows from its seq and the random source.
 fn record(seq: u64, random: &SeededRandom) -> (Meta, Bytes) {
     let len = [0, 9, 61, 300, 900, 1024][random.below(6) as usize];
-    let kind = if seq % 3 == 0 { 2 } else { 1 | HEAD_BIT };
+    let kind = if seq.is_multiple_of(3) { 2 } else { 1 | HEAD_BIT };
     let meta = Meta { kind, stream: seq % 4, epoch: 5, base: seq as i64 * 10, count: 3 };
     (meta, (0..len).map(|_| random.next_u64() as u8).collect())
 }
