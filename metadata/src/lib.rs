@@ -14,6 +14,8 @@ pub mod replay;
 pub mod response;
 pub mod rows;
 pub mod snapshot;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 
 pub use command::Command;
 pub use image::Image;

@@ -20,7 +20,7 @@ use tracing::{info, warn};
 
 use super::blocking::Lane;
 use super::log_store::LogStore;
-use super::proposer::{self, Proposal, Proposer, QUEUE_MAX};
+use super::proposer::{self, Limits, Proposal, Proposer, QUEUE_MAX};
 use super::state_machine::{Published, StateMachine};
 use super::transport::{self, NoTransport, Peer, Peers, Reply, Request, Transport};
 use super::types::{Raft, with_random};
@@ -80,6 +80,7 @@ pub struct Wiring {
     pub segment_bytes: u32,
     /// The largest unit that the medium may tear.
     pub align_bytes: u32,
+    /// The largest record of the log; an entry takes at most half of it.
     pub record_bytes_max: usize,
 }
 
@@ -165,6 +166,9 @@ pub(super) struct Inner {
     /// How long to wait for a leader, and for what a leader was asked.
     leader_wait: Duration,
     outcome_wait: Duration,
+    limits: Limits,
+    /// Between two questions for a leader.
+    retry: Duration,
     /// Tells the background tasks to end, also when it is dropped.
     stop: watch::Sender<bool>,
 }
@@ -198,11 +202,13 @@ impl Metadata {
             align_bytes: wiring.align_bytes,
             record_bytes_max: wiring.record_bytes_max,
         };
+        let limits = Limits::of(wiring.record_bytes_max);
+        let stop = watch::Sender::new(false);
         let opening = {
-            let upkeep = Arc::clone(&upkeep);
+            let (upkeep, stop) = (Arc::clone(&upkeep), stop.subscribe());
             move || {
                 let log = LogStore::open(&disk, &dir, node, log_options, log_lane, Arc::clone(&upkeep))?;
-                let state = StateMachine::open(&disk, &dir, upkeep)?;
+                let state = StateMachine::open(&disk, &dir, upkeep, stop)?;
                 if log.purged() > state.last_applied() {
                     let what = "the snapshot is missing or older than the log's beginning".into();
                     let file = super::files::join(&dir, snapshot_file::NAME);
@@ -241,8 +247,8 @@ impl Metadata {
             applied: published.applied.subscribe(),
             leader_wait,
             outcome_wait,
+            limits,
         };
-        let stop = watch::Sender::new(false);
         tokio::spawn(proposer.run(queue));
         tokio::spawn(keep_log(log.clone(), stop.subscribe()));
         if timing.tick_ms > 0 {
@@ -251,6 +257,7 @@ impl Metadata {
             tokio::spawn(ticker);
         }
         let transport = wiring.transport;
+        let retry = Duration::from_millis(timing.heartbeat_ms);
         let inner = Inner {
             node,
             raft,
@@ -261,6 +268,8 @@ impl Metadata {
             random,
             leader_wait,
             outcome_wait,
+            limits,
+            retry,
             stop,
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -273,7 +282,7 @@ impl Metadata {
     /// When there is no outcome to show.
     pub async fn propose(&self, commands: Vec<Command>) -> Result<Vec<Outcome>, ProposeError> {
         let mut waits = Vec::new();
-        for (commands, bytes) in proposer::split(commands)? {
+        for (commands, bytes) in self.inner.limits.split(commands)? {
             waits.push(self.enqueue(commands, bytes, false).await?);
         }
         let mut outcomes = Vec::new();
@@ -361,7 +370,7 @@ impl Metadata {
         if let Err(error) = self.inner.raft.shutdown().await {
             warn!(%error, "raft did not end by itself");
         }
-        if let Err(what) = self.inner.log.mark().await {
+        if let Err(what) = self.inner.log.close().await {
             warn!(%what, "the raft log ends without its last mark");
         }
     }
@@ -397,11 +406,11 @@ impl Metadata {
 
     /// Asks whoever leads for the index, until one confirms itself.
     async fn leaders_read_index(&self) -> Result<u64, ReadIndexError> {
-        let Inner { node, raft, transport, leader_wait, .. } = &*self.inner;
-        let mut metrics = raft.metrics();
+        let Inner { node, raft, transport, leader_wait, retry, .. } = &*self.inner;
+        let metrics = raft.metrics();
         loop {
             let leader = {
-                let now = metrics.borrow_and_update();
+                let now = metrics.borrow();
                 if now.running_state.is_err() {
                     return Err(ReadIndexError::Closed);
                 }
@@ -423,8 +432,8 @@ impl Metadata {
                 Err(ReadIndexError::NoLeader) => {}
                 answer => return answer,
             }
-            // The leader may have changed without a change here: ask again after a heartbeat at the latest.
-            let _ = tokio::time::timeout(IDLE_MARK, metrics.changed()).await;
+            // Not until the metrics change: asking changes them.
+            tokio::time::sleep(*retry).await;
         }
     }
 

@@ -40,6 +40,10 @@ struct Slot {
     entry: Option<Entry>,
 }
 
+fn term(id: LogId) -> u64 {
+    id.leader_id.term
+}
+
 /// An entry of a range, or where to read it.
 #[derive(Debug)]
 pub(super) enum Place {
@@ -98,8 +102,14 @@ impl LogMemory {
                     "entries begin at {first}, not at {expected}: the log has lost its beginning"
                 ));
             }
-            Some(_) if self.vote.is_none() => return Err("there are entries but no vote".into()),
             _ => {}
+        }
+        // The one entry that forms a quorum is of term 0, before any vote.
+        let (voted, wrote) = (self.vote.map_or(0, |vote| vote.leader_id.term), self.last().map_or(0, term));
+        if voted < wrote {
+            return Err(format!(
+                "the vote is of term {voted}, the last entry of term {wrote}: a vote is lost"
+            ));
         }
         Ok(())
     }

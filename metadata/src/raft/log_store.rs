@@ -86,18 +86,14 @@ impl LogStore {
                 let what = "the node file is missing, but there is a log".into();
                 return Err(OpenError::Damaged { file: NodeFile::path(dir), offset: 0, what });
             }
-            None => NodeFile { node, opens: 0, formed: false },
+            None => NodeFile { node, opens: 0, floor: 0 },
         };
         node_file.opens += 1;
         node_file.write(&**disk, dir).map_err(io)?;
 
         let identity = LogIdentity { log: LOG, incarnation: node_file.opens };
-        let request = OpenRequest { floor: 0, payloads: true };
+        let request = OpenRequest { floor: node_file.floor, payloads: true };
         let (log, records) = SegmentLog::open(Arc::clone(disk), dir, identity, options, request)?;
-        if node_file.formed && records.is_empty() {
-            let what = "the log is gone; this node must not vote again under this id".into();
-            return Err(OpenError::Damaged { file: dir.into(), offset: 0, what });
-        }
         let memory = LogMemory::recover(&records).map_err(|what| OpenError::Damaged {
             file: dir.into(),
             offset: records.first().map_or(0, |record| record.offset.into()),
@@ -129,7 +125,7 @@ impl LogStore {
     /// says what is missing; nothing was written then.
     pub async fn ensure_room(&self, bytes: usize) -> Result<(), String> {
         let options = &self.0.options;
-        let wanted = options.charge(bytes) + options.charge(RESERVE_BYTES);
+        let wanted = options.charge(bytes) + options.charge(RESERVE_BYTES.min(options.record_bytes_max));
         while self.0.files.room() < wanted {
             self.prepare_spare().await.map_err(|error| error.to_string())?;
         }
@@ -138,7 +134,16 @@ impl LogStore {
 
     /// Makes what is staged durable, and says so on disk when the log is idle.
     pub async fn mark(&self) -> Result<(), String> {
-        self.write(|writer| writer.log.mark().map(|_| ())).await.map_err(|error| error.to_string())
+        self.write(|writer| writer.log.mark()).await.map(|_| ()).map_err(|error| error.to_string())
+    }
+
+    /// The last writes of this life.
+    pub async fn close(&self) -> Result<(), String> {
+        let closed = self.write(|writer| {
+            writer.log.mark()?;
+            writer.raise_floor()
+        });
+        closed.await.map_err(|error| error.to_string())
     }
 
     /// Prepares what the next segment needs, off the write lane.
@@ -200,15 +205,17 @@ impl Writer {
     /// Makes all that is staged durable.
     fn commit(&mut self) -> Result<(), LogError> {
         self.log.commit()?;
-        if !self.node.formed {
-            self.node.formed = true;
-            if let Err(error) = self.node.write(&*self.disk, &self.dir) {
-                let why = format!("{}: {error}", NodeFile::path(&self.dir));
-                self.log.poison(why.clone());
-                return Err(LogError::Poisoned(why));
-            }
-        }
-        Ok(())
+        if self.node.floor == 0 { self.raise_floor() } else { Ok(()) }
+    }
+
+    /// Notes beside the log how far it reaches. Without this, a file that vanishes whole is not missed.
+    fn raise_floor(&mut self) -> Result<(), LogError> {
+        self.node.floor = self.log.durable();
+        self.node.write(&*self.disk, &self.dir).map_err(|error| {
+            let why = format!("{}: {error}", NodeFile::path(&self.dir));
+            self.log.poison(why.clone());
+            LogError::Poisoned(why)
+        })
     }
 }
 
@@ -335,6 +342,7 @@ impl RaftLogStorage<Types> for LogStore {
         let written = self.write(move |writer| {
             let seq = writer.stage(KIND_STATE, &state)?;
             writer.commit()?;
+            writer.raise_floor()?;
             Ok(seq)
         });
         let seq = written.await.map_err(|error| StorageIOError::write_logs(&error))?;

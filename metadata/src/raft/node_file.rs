@@ -1,7 +1,7 @@
-//! The node's own file: who it is, how often it was opened, and whether it was ever part of a quorum.
+//! The node's own file: who it is, how often it was opened, and how far its log certainly reaches.
 //!
-//! Layout, big-endian: `"TGMN" | format u16 | node u64 | opens u64 | formed u8 | CRC32C u32`.
-//! Invariants: replaced as a whole and durable before it is relied on. `formed` is durable before anything is
+//! Layout, big-endian: `"TGMN" | format u16 | node u64 | opens u64 | floor u64 | CRC32C u32`.
+//! Invariants: replaced as a whole and durable before it is relied on. `floor` is above 0 before anything is
 //! acknowledged, so that a node whose log is gone refuses to start instead of voting anew under its old id.
 
 use std::io;
@@ -14,7 +14,7 @@ use super::{NodeId, OpenError, files};
 
 const MAGIC: [u8; 4] = *b"TGMN";
 const FORMAT: u16 = 1;
-const LEN: usize = 4 + 2 + 8 + 8 + 1 + 4;
+const LEN: usize = 4 + 2 + 8 + 8 + 8 + 4;
 const NAME: &str = "node";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,8 +22,8 @@ pub(super) struct NodeFile {
     pub node: NodeId,
     /// The incarnation of the log's writer: grows with every open.
     pub opens: u64,
-    /// Something of the log was durable once.
-    pub formed: bool,
+    /// A record of the log that was durable: a log that ends before it has lost its end.
+    pub floor: u64,
 }
 
 impl NodeFile {
@@ -48,7 +48,7 @@ impl NodeFile {
         let file = Self {
             node: reader.u64().map_err(short)?,
             opens: reader.u64().map_err(short)?,
-            formed: reader.u8().map_err(short)? != 0,
+            floor: reader.u64().map_err(short)?,
         };
         if reader.u32().map_err(short)? != crc32c::crc32c(&bytes[..LEN - 4]) {
             return Err(damaged("the node file does not match its checksum"));
@@ -60,13 +60,13 @@ impl NodeFile {
     }
 
     pub fn write(&self, disk: &dyn Disk, dir: &str) -> io::Result<()> {
-        let Self { node, opens, formed } = self;
+        let Self { node, opens, floor } = self;
         let mut bytes = Vec::with_capacity(LEN);
         bytes.put_slice(&MAGIC);
         bytes.put_u16(FORMAT);
         bytes.put_u64(*node);
         bytes.put_u64(*opens);
-        bytes.put_u8((*formed).into());
+        bytes.put_u64(*floor);
         bytes.put_u32(crc32c::crc32c(&bytes));
         files::replace(disk, dir, NAME, &[&bytes])
     }

@@ -22,11 +22,9 @@ use super::types::{Payload, Raft};
 use crate::{Command, Outcome};
 
 /// Commands of one entry.
-pub(super) const ENTRY_COMMANDS_MAX: usize = 1024;
+const ENTRY_COMMANDS_MAX: usize = 1024;
 /// Bytes of one entry, unless a single command has more.
-pub(super) const ENTRY_BYTES_MAX: usize = 1 << 20;
-/// Bytes of one command.
-pub(super) const COMMAND_BYTES_MAX: usize = 6 << 20;
+const ENTRY_BYTES_MAX: usize = 1 << 20;
 /// Entries proposed and not applied yet: one is being synced while the next one fills.
 const ENTRIES_IN_FLIGHT_MAX: usize = 2;
 /// Proposals waiting for a place in an entry.
@@ -52,12 +50,49 @@ pub(super) struct Proposer {
     pub leader_wait: Duration,
     /// How long a proposal that was made waits for its outcome.
     pub outcome_wait: Duration,
+    pub limits: Limits,
 }
 
 /// Encoded size of a command.
 pub(super) fn size_of(command: &Command) -> usize {
     postcard::serialize_with_flavor(command, postcard::ser_flavors::Size::default())
         .expect("counting bytes cannot fail")
+}
+
+/// What one entry may hold.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    /// Bytes of all its commands, unless a single one has more.
+    entry_bytes: usize,
+    command_bytes: usize,
+}
+
+impl Limits {
+    /// For a log with records of this size.
+    pub fn of(record_bytes_max: usize) -> Self {
+        let command_bytes = record_bytes_max / 4 * 3;
+        Self { entry_bytes: ENTRY_BYTES_MAX.min(command_bytes), command_bytes }
+    }
+
+    /// Splits commands into what one entry may hold, in order.
+    pub fn split(&self, commands: Vec<Command>) -> Result<Vec<(Vec<Command>, usize)>, ProposeError> {
+        let Self { entry_bytes, command_bytes } = *self;
+        let mut chunks: Vec<(Vec<Command>, usize)> = Vec::new();
+        for command in commands {
+            let bytes = size_of(&command);
+            if bytes > command_bytes {
+                return Err(ProposeError::TooLarge { bytes, limit: command_bytes });
+            }
+            match chunks.last_mut() {
+                Some((chunk, size)) if chunk.len() < ENTRY_COMMANDS_MAX && *size + bytes <= entry_bytes => {
+                    chunk.push(command);
+                    *size += bytes;
+                }
+                _ => chunks.push((vec![command], bytes)),
+            }
+        }
+        Ok(chunks)
+    }
 }
 
 /// Where a proposal goes.
@@ -84,7 +119,7 @@ impl Proposer {
             };
             let mut group = Group::of(first);
             while let Ok(proposal) = queue.try_recv() {
-                if let Err(proposal) = group.add(proposal) {
+                if let Err(proposal) = group.add(proposal, self.limits) {
                     next = Some(proposal);
                     break;
                 }
@@ -219,8 +254,8 @@ impl Group {
         Self { commands, bytes, forwarded, parts }
     }
 
-    fn add(&mut self, proposal: Proposal) -> Result<(), Proposal> {
-        if self.bytes + proposal.bytes > ENTRY_BYTES_MAX
+    fn add(&mut self, proposal: Proposal, limits: Limits) -> Result<(), Proposal> {
+        if self.bytes + proposal.bytes > limits.entry_bytes
             || self.commands.len() + proposal.commands.len() > ENTRY_COMMANDS_MAX
             || self.forwarded != proposal.forwarded
         {
@@ -248,25 +283,6 @@ pub(super) fn closed(fatal: &Fatal<NodeId>) -> ProposeError {
     }
 }
 
-/// Splits commands into what one entry may hold, in order.
-pub(super) fn split(commands: Vec<Command>) -> Result<Vec<(Vec<Command>, usize)>, ProposeError> {
-    let mut chunks: Vec<(Vec<Command>, usize)> = Vec::new();
-    for command in commands {
-        let bytes = size_of(&command);
-        if bytes > COMMAND_BYTES_MAX {
-            return Err(ProposeError::TooLarge { bytes, limit: COMMAND_BYTES_MAX });
-        }
-        match chunks.last_mut() {
-            Some((chunk, size)) if chunk.len() < ENTRY_COMMANDS_MAX && *size + bytes <= ENTRY_BYTES_MAX => {
-                chunk.push(command);
-                *size += bytes;
-            }
-            _ => chunks.push((vec![command], bytes)),
-        }
-    }
-    Ok(chunks)
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::stored;
@@ -280,7 +296,8 @@ mod tests {
 
     #[test]
     fn commands_are_split_at_the_bounds_of_an_entry() {
-        let chunks = split(vec![Command::Tick { now_ms: 1 }; 2500]).expect("small");
+        let limits = Limits::of(8 << 20);
+        let chunks = limits.split(vec![Command::Tick { now_ms: 1 }; 2500]).expect("small");
         assert_eq!(chunks.iter().map(|(chunk, _)| chunk.len()).collect::<Vec<_>>(), [1024, 1024, 452]);
         let name = "x".repeat(700_000);
         let create = |name: &str| {
@@ -293,8 +310,8 @@ mod tests {
                 configs: Default::default(),
             })
         };
-        assert_eq!(split(vec![create(&name), create(&name)]).expect("small").len(), 2);
-        let huge = create(&"x".repeat(COMMAND_BYTES_MAX));
-        assert!(matches!(split(vec![huge]), Err(ProposeError::TooLarge { .. })));
+        assert_eq!(limits.split(vec![create(&name), create(&name)]).expect("small").len(), 2);
+        let huge = create(&"x".repeat(6 << 20));
+        assert!(matches!(limits.split(vec![huge]), Err(ProposeError::TooLarge { .. })));
     }
 }

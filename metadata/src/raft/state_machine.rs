@@ -6,8 +6,9 @@
 //! never delays an apply; an older snapshot never replaces a newer one.
 //! Never: syncs per entry. The log is replayed over the newest snapshot instead.
 
-use std::io::Cursor;
+use std::io::{self, Cursor};
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -15,6 +16,7 @@ use openraft::storage::{RaftStateMachine, Snapshot};
 use openraft::{AnyError, EntryPayload, OptionalSend, RaftSnapshotBuilder};
 use tidegate_segment::disk::Disk;
 use tokio::sync::watch;
+use tracing::warn;
 
 use super::blocking::Lane;
 use super::snapshot_file::{self, NAME};
@@ -23,6 +25,9 @@ use super::types::{
 };
 use super::{OpenError, files};
 use crate::{Image, replay, snapshot};
+
+/// Between two tries to write a snapshot on a full disk.
+const ROOM_RETRY: Duration = Duration::from_secs(1);
 
 pub(super) struct StateMachine {
     image: Image,
@@ -44,6 +49,8 @@ struct SnapshotStore {
     disk: Arc<dyn Disk>,
     dir: String,
     lane: Arc<Lane>,
+    /// The node is shut down: nothing is written any more.
+    stop: watch::Receiver<bool>,
 }
 
 pub(super) struct SnapshotBuilder {
@@ -55,10 +62,15 @@ pub(super) struct SnapshotBuilder {
 
 impl StateMachine {
     /// Starts from the snapshot in `dir`, if there is one. Blocks.
-    pub fn open(disk: &Arc<dyn Disk>, dir: &str, lane: Arc<Lane>) -> Result<Self, OpenError> {
+    pub fn open(
+        disk: &Arc<dyn Disk>,
+        dir: &str,
+        lane: Arc<Lane>,
+        stop: watch::Receiver<bool>,
+    ) -> Result<Self, OpenError> {
         let removed = files::remove_aside(&**disk, dir, NAME);
         removed.map_err(|error| OpenError::Io { place: dir.into(), what: error.to_string() })?;
-        let store = Arc::new(SnapshotStore { disk: Arc::clone(disk), dir: dir.into(), lane });
+        let store = Arc::new(SnapshotStore { disk: Arc::clone(disk), dir: dir.into(), lane, stop });
         let (meta, image) = snapshot_file::read(&**disk, dir)?.unwrap_or_default();
         let published = Published {
             image: Arc::new(ArcSwap::from_pointee(image.clone())),
@@ -140,8 +152,8 @@ impl RaftStateMachine<Types> for StateMachine {
         let installed = self.store.lane.run(move || {
             let bytes = Bytes::from(bytes);
             let (_, image) = snapshot_file::decode(&bytes).map_err(|error| error.to_string())?;
-            store.persist(image.applied_index(), &bytes)?;
-            Ok(image)
+            store.persist(image.applied_index(), &bytes).map_err(|error| error.to_string())?;
+            Ok::<_, String>(image)
         });
         self.image = installed.await.map_err(failed)?;
         self.last_applied = meta.last_log_id;
@@ -172,31 +184,67 @@ impl RaftSnapshotBuilder<Types> for SnapshotBuilder {
     async fn build_snapshot(&mut self) -> Result<Snapshot<Types>, StorageError> {
         let (image, last_log_id, last_membership) =
             (self.image.clone(), self.last_applied, self.membership.clone());
-        let store = Arc::clone(&self.store);
-        let built = self.store.lane.run(move || {
+        let encoding = self.store.lane.run(move || {
             let snapshot = snapshot::encode(&image);
             let snapshot_id = snapshot_file::id_of(&snapshot);
             let meta = SnapshotMeta { last_log_id, last_membership, snapshot_id };
-            let bytes = snapshot_file::encode(&meta, &snapshot);
-            store.persist(image.applied_index(), &bytes)?;
-            Ok::<_, String>((meta, bytes))
+            (Bytes::from(snapshot_file::encode(&meta, &snapshot)), meta, image.applied_index())
         });
-        let built = built.await;
-        let (meta, bytes) =
-            built.map_err(|what| StorageIOError::write_snapshot(None, AnyError::error(what)))?;
-        Ok(Snapshot { meta, snapshot: Box::new(Cursor::new(bytes)) })
+        let (bytes, meta, applied_index) = encoding.await;
+        let persisted = self.store.persist_when_there_is_room(applied_index, bytes.clone()).await;
+        persisted.map_err(|what| StorageIOError::write_snapshot(None, AnyError::error(what)))?;
+        Ok(Snapshot { meta, snapshot: Box::new(Cursor::new(bytes.into())) })
     }
 }
 
 impl SnapshotStore {
+    /// A snapshot that finds no room is no reason to stop: the log goes on without it, and is cut later.
+    async fn persist_when_there_is_room(
+        self: &Arc<Self>,
+        applied_index: u64,
+        bytes: Bytes,
+    ) -> Result<(), String> {
+        let mut stop = self.stop.clone();
+        loop {
+            let (store, bytes) = (Arc::clone(self), bytes.clone());
+            match self.lane.run(move || store.persist(applied_index, &bytes)).await {
+                Err(PersistError::NoSpace(what)) => warn!(%what, "no room for a snapshot, trying again"),
+                Err(PersistError::Other(what)) => return Err(what),
+                Ok(()) => return Ok(()),
+            }
+            tokio::select! {
+                biased;
+                _ = stop.wait_for(|stop| *stop) => return Err("the node is shut down".into()),
+                () = tokio::time::sleep(ROOM_RETRY) => {}
+            }
+        }
+    }
+
     /// Replaces the snapshot file, unless it holds something newer: a build that was overtaken by an installed
     /// snapshot must not bring back a state whose log is gone.
-    fn persist(&self, applied_index: u64, bytes: &[u8]) -> Result<(), String> {
-        let there = snapshot_file::read(&*self.disk, &self.dir).map_err(|error| error.to_string())?;
+    fn persist(&self, applied_index: u64, bytes: &[u8]) -> Result<(), PersistError> {
+        if *self.stop.borrow() {
+            return Err(PersistError::Other("the node is shut down".into()));
+        }
+        let other = |error: OpenError| PersistError::Other(error.to_string());
+        let there = snapshot_file::read(&*self.disk, &self.dir).map_err(other)?;
         if there.is_some_and(|(_, image)| image.applied_index() > applied_index) {
             return Ok(());
         }
-        let place = files::join(&self.dir, NAME);
-        files::replace(&*self.disk, &self.dir, NAME, &[bytes]).map_err(|error| format!("{place}: {error}"))
+        files::replace(&*self.disk, &self.dir, NAME, &[bytes]).map_err(|error| {
+            let what = format!("{}: {error}", files::join(&self.dir, NAME));
+            match error.kind() {
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => PersistError::NoSpace(what),
+                _ => PersistError::Other(what),
+            }
+        })
     }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum PersistError {
+    #[error("{0}")]
+    NoSpace(String),
+    #[error("{0}")]
+    Other(String),
 }
