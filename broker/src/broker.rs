@@ -14,9 +14,10 @@ use tidegate_common::random::SharedRandom;
 use tidegate_common::{BrokerId, Incarnation, Offset, StreamId};
 use tidegate_metadata::{Command, Metadata, ProposeError, Response};
 use tidegate_s3stream::storage::Storage;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
-use crate::api::fetch_session::FetchSessions;
 use crate::api::errors::Code;
+use crate::api::fetch_session::FetchSessions;
 use crate::api::{Answer, Close, served_ranges};
 use crate::config::Config;
 use crate::lease::Lease;
@@ -25,6 +26,9 @@ use crate::partition::Partition;
 use crate::partitions::{Partitions, Tail};
 use crate::producer_ids::ProducerIds;
 use crate::release::Releaser;
+
+/// `queued.max.request.bytes` is counted in units, since a semaphore's permits are 32 bits wide.
+const QUEUE_UNIT: u64 = 1024;
 
 /// Streams per proposal when many are opened at once.
 const OPEN_BATCH: usize = 1000;
@@ -60,6 +64,8 @@ pub struct Broker {
     pub producer_ids: ProducerIds,
     cluster_id: String,
     apis: BTreeMap<i16, ApiMetrics>,
+    /// `queued.max.request.bytes`, with its bound.
+    queued: Option<(Semaphore, u32)>,
     /// Sum of the config versions that partitions were last told.
     configs_seen: AtomicU64,
 }
@@ -69,10 +75,15 @@ impl Broker {
     pub fn new(parts: Parts) -> Arc<Self> {
         let cluster_id = parts.metadata.image().cluster_id().map(kafka_uuid).unwrap_or_default();
         let owner = (parts.node, parts.incarnation);
-        let partitions = Partitions::new(owner, Arc::clone(&parts.config), Arc::clone(&parts.storage), parts.tails);
+        let partitions =
+            Partitions::new(owner, Arc::clone(&parts.config), Arc::clone(&parts.storage), parts.tails);
         let apis = served_ranges().map(|r| (r.key, parts.metrics.apis.of(r.name))).collect();
         Arc::new(Self {
             apis,
+            queued: parts.config.connections.queued_request_bytes_max.map(|bytes| {
+                let units = u32::try_from(bytes.div_ceil(QUEUE_UNIT)).unwrap_or(u32::MAX).max(1);
+                (Semaphore::new(units as usize), units)
+            }),
             sessions: Mutex::new(FetchSessions::new(parts.config.fetch.session_slots as usize)),
             partitions,
             producer_ids: ProducerIds::default(),
@@ -158,7 +169,20 @@ impl Broker {
         self.partitions.follow(&image, changed);
     }
 
-    pub(crate) fn note_request(&self, key: i16, received: usize, started_ns: u64, answer: &Result<Answer, Close>) {
+    /// Waits until the bytes of requests being served leave room for this one (`queued.max.request.bytes`).
+    pub(crate) async fn queue(&self, bytes: usize) -> Option<SemaphorePermit<'_>> {
+        let (room, units) = self.queued.as_ref()?;
+        let wanted = u32::try_from((bytes as u64).div_ceil(QUEUE_UNIT)).unwrap_or(u32::MAX).clamp(1, *units);
+        Some(room.acquire_many(wanted).await.expect("the semaphore is never closed"))
+    }
+
+    pub(crate) fn note_request(
+        &self,
+        key: i16,
+        received: usize,
+        started_ns: u64,
+        answer: &Result<Answer, Close>,
+    ) {
         let sent = match answer {
             Ok(Answer::Now(frame) | Answer::Held(frame, _) | Answer::When(_, frame)) => frame.len,
             Ok(Answer::None) | Err(_) => 0,

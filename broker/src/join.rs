@@ -123,7 +123,11 @@ impl ObjectManager for Objects {
             let command = Command::CommitUpload(CommitUpload {
                 incarnation: self.incarnation,
                 set_object: commit.set_object.map(|(object, slices)| set_object(object, &slices)),
-                stream_objects: commit.stream_objects.iter().map(|(o, range)| stream_object(*o, range)).collect(),
+                stream_objects: commit
+                    .stream_objects
+                    .iter()
+                    .map(|(o, range)| stream_object(*o, range))
+                    .collect(),
             });
             match self.propose(command).await? {
                 Response::Uploaded(done) => {
@@ -139,7 +143,11 @@ impl ObjectManager for Objects {
             let command = Command::CommitCompaction(CommitCompaction {
                 incarnation: self.incarnation,
                 set_inputs: commit.set_objects_in.iter().map(set_input).collect(),
-                set_outputs: commit.set_objects_out.iter().map(|(o, slices)| set_object(*o, slices)).collect(),
+                set_outputs: commit
+                    .set_objects_out
+                    .iter()
+                    .map(|(o, slices)| set_object(*o, slices))
+                    .collect(),
                 streams: commit.streams.into_iter().map(stream_swap).collect(),
             });
             match self.propose(command).await? {

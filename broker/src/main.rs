@@ -30,7 +30,7 @@ fn main() -> ExitCode {
 fn act(cli: Cli) -> Result<(), String> {
     match cli.command {
         Some(Command::Config { command: ConfigCommand::Explain { key } }) => {
-            println!("{}", config::explain(key.as_deref()).map_err(|e| e.to_string())?);
+            print!("{}", config::explain(key.as_deref()).map_err(|e| e.to_string())?);
             Ok(())
         }
         Some(Command::Wal { command: WalCommand::Inspect { dir } }) => {

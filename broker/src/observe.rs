@@ -53,7 +53,11 @@ impl Observer for Observed {
 
     fn block_read(&self, hit: bool) {
         let cache = &self.metrics.block_cache;
-        if hit { cache.hits.inc() } else { cache.misses.inc() };
+        if hit {
+            cache.hits.inc()
+        } else {
+            cache.misses.inc()
+        };
     }
 
     fn damage(&self, what: &str) {
@@ -88,9 +92,9 @@ impl Face {
 impl Probe for Face {
     fn health(&self) -> Health {
         match self.broker.load().as_ref() {
-            Some(broker) if *broker.releaser.dead().borrow() => {
-                Health::Failed { why: "the WAL is poisoned: nothing more is acknowledged; restart the process".into() }
-            }
+            Some(broker) if *broker.releaser.dead().borrow() => Health::Failed {
+                why: "the WAL is poisoned: nothing more is acknowledged; restart the process".into(),
+            },
             _ => Health::Alive,
         }
     }

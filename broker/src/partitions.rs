@@ -46,7 +46,12 @@ pub struct Partitions {
 
 impl Partitions {
     #[must_use]
-    pub fn new(owner: (BrokerId, Incarnation), config: Arc<Config>, storage: Arc<Storage>, tails: BTreeMap<StreamId, Tail>) -> Self {
+    pub fn new(
+        owner: (BrokerId, Incarnation),
+        config: Arc<Config>,
+        storage: Arc<Storage>,
+        tails: BTreeMap<StreamId, Tail>,
+    ) -> Self {
         let (node, incarnation) = owner;
         Self { node, incarnation, config, storage, open: RwLock::default(), tails: Mutex::new(tails) }
     }
@@ -84,7 +89,8 @@ impl Partitions {
 
     /// Follows the image: closes what is deleted or owned by another, passes on changed topic configs.
     pub fn follow(&self, image: &Image, configs_changed: bool) {
-        let open: Vec<(StreamId, Arc<Partition>)> = self.open.read().iter().map(|(s, p)| (*s, Arc::clone(p))).collect();
+        let open: Vec<(StreamId, Arc<Partition>)> =
+            self.open.read().iter().map(|(s, p)| (*s, Arc::clone(p))).collect();
         for (stream, partition) in open {
             match image.stream(stream) {
                 Some(row) if row.owner.is_some_and(|o| o.incarnation == self.incarnation) => {

@@ -29,7 +29,9 @@ impl ProducerIds {
                 *left = first + 1..first + i64::from(count);
                 Ok(first)
             }
-            other => Err(ProposeError::Unknown(format!("the quorum answered with something else: {other:?}"))),
+            other => {
+                Err(ProposeError::Unknown(format!("the quorum answered with something else: {other:?}")))
+            }
         }
     }
 }

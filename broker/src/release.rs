@@ -32,7 +32,12 @@ pub struct Pending {
 impl Pending {
     #[must_use]
     pub fn new(memory: MemoryPermit) -> Arc<Self> {
-        Arc::new(Self { state: AtomicU64::new(0), dead: AtomicBool::new(false), notify: Notify::new(), _memory: memory })
+        Arc::new(Self {
+            state: AtomicU64::new(0),
+            dead: AtomicBool::new(false),
+            notify: Notify::new(),
+            _memory: memory,
+        })
     }
 
     fn expect_one(&self) {
@@ -109,7 +114,13 @@ impl Releaser {
     }
 
     /// Appends an admitted batch. Called under the partition's lock; neither blocks nor fails.
-    pub(crate) fn append(&self, partition: &Arc<Partition>, permit: Permit, batch: Batch, pending: &Arc<Pending>) -> Position {
+    pub(crate) fn append(
+        &self,
+        partition: &Arc<Partition>,
+        permit: Permit,
+        batch: Batch,
+        pending: &Arc<Pending>,
+    ) -> Position {
         pending.expect_one();
         let record = WalRecord {
             stream: partition.stream_id(),
@@ -157,7 +168,10 @@ impl Releaser {
             self.lease.wait_valid().await;
             self.advance(seen.upto());
             if let Durability::Poisoned { upto } = seen {
-                tracing::error!(upto = upto.0, "the WAL is poisoned: nothing more is acknowledged by this process");
+                tracing::error!(
+                    upto = upto.0,
+                    "the WAL is poisoned: nothing more is acknowledged by this process"
+                );
                 break;
             }
             if durable.changed().await.is_err() {

@@ -51,7 +51,8 @@ pub async fn run(broker: Arc<Broker>) {
 }
 
 async fn check(broker: &Broker, partition: &crate::partition::Partition) {
-    partition.expire_producers(broker.clock.wall_ms().saturating_sub(broker.config.producer_id_expiration_ms));
+    partition
+        .expire_producers(broker.clock.wall_ms().saturating_sub(broker.config.producer_id_expiration_ms));
     let settings = partition.settings();
     let limits = Limits { retention_ms: settings.retention_ms, retention_bytes: settings.retention_bytes };
     if !settings.cleanup_deletes || (limits.retention_ms.is_none() && limits.retention_bytes.is_none()) {
@@ -80,7 +81,12 @@ mod tests {
 
     fn extents() -> Vec<Extent> {
         (0..4)
-            .map(|i| Extent { from: Offset(i * 10), to: Offset(i * 10 + 10), bytes: 100, max_timestamp: i * 1000 })
+            .map(|i| Extent {
+                from: Offset(i * 10),
+                to: Offset(i * 10 + 10),
+                bytes: 100,
+                max_timestamp: i * 1000,
+            })
             .collect()
     }
 

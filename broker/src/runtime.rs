@@ -18,12 +18,12 @@ use tidegate_common::random::SharedRandom;
 use tidegate_metadata::command::InitCluster;
 use tidegate_metadata::rows::Endpoint;
 use tidegate_metadata::{Blocking, Metadata, Options, Timing};
-use tidegate_s3stream::storage::Settings as StorageSettings;
 use tidegate_s3stream::io::media::{self, Credentials, Encryption, MediaSettings};
 use tidegate_s3stream::io::{IoSettings, ObjectIo, probe};
+use tidegate_s3stream::storage::Settings as StorageSettings;
 use tidegate_segment::disk::OsDisk;
 use tidegate_wal::WalMedium;
-use tidegate_wal::file::{Driver, FileMedium, FileOptions};
+use tidegate_wal::file::{Driver, FileMedium, FileOptions, GroupStats, Observer};
 use tidegate_wal::memory::MemoryMedium;
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
@@ -84,9 +84,9 @@ fn serve(front: &Runtime, back: &Runtime, config: Arc<Config>) -> anyhow::Result
     let sockets = front.block_on(async { bind(&config) })?;
     let admin_stop = watch::Sender::new(false);
     if let Some(address) = &config.admin_listener {
-        let admin = back
-            .block_on(Admin::bind(address))
-            .with_context(|| format!("admin.listener={address}: cannot listen; free the port or set another"))?;
+        let admin = back.block_on(Admin::bind(address)).with_context(|| {
+            format!("admin.listener={address}: cannot listen; free the port or set another")
+        })?;
         let mut stop = admin_stop.subscribe();
         let stopped = async move { drop(stop.wait_for(|s| *s).await) };
         back.spawn(admin.serve(Arc::clone(&face) as Arc<dyn Probe>, metrics.clone(), stopped));
@@ -95,7 +95,7 @@ fn serve(front: &Runtime, back: &Runtime, config: Arc<Config>) -> anyhow::Result
         let io = open_bucket(&config, &random, &mut mark, &dir).await?;
         let metadata = open_metadata(&config, &clock, &random).await?;
         let seams = Seams {
-            medium: medium(&config, &metrics),
+            medium: medium(&config, &clock, &metrics),
             observer: Arc::new(Observed::new(metrics.clone())),
             storage_settings: storage_settings(&config),
             cluster: init_cluster(&config, &mark),
@@ -144,8 +144,9 @@ fn bind(config: &Config) -> anyhow::Result<Vec<TcpListener>> {
             .with_context(|| format!("listeners={}: the host is not known", wanted.bind))?
             .next()
             .ok_or_else(|| anyhow!("listeners={}: the host has no address", wanted.bind))?;
-        let socket = listener::bind(address, config.connections.listen_backlog)
-            .with_context(|| format!("listeners={}: cannot listen; free the port or set another", wanted.bind))?;
+        let socket = listener::bind(address, config.connections.listen_backlog).with_context(|| {
+            format!("listeners={}: cannot listen; free the port or set another", wanted.bind)
+        })?;
         out.push(socket);
     }
     Ok(out)
@@ -163,9 +164,23 @@ fn endpoints(config: &Config, sockets: &[TcpListener]) -> anyhow::Result<Vec<End
     Ok(out)
 }
 
-async fn open_bucket(config: &Config, random: &SharedRandom, mark: &mut Mark, dir: &DataDir) -> anyhow::Result<ObjectIo> {
+async fn open_bucket(
+    config: &Config,
+    random: &SharedRandom,
+    mark: &mut Mark,
+    dir: &DataDir,
+) -> anyhow::Result<ObjectIo> {
     let media = media::open(&media_settings(config))?;
-    probe::probe(&media, random).await?;
+    let report = probe::probe(&media, random).await?;
+    for problem in &report.problems {
+        tracing::warn!("storage.url: {problem}");
+    }
+    if !report.holds_objects() {
+        return Err(anyhow!(
+            "storage.url: this store cannot hold the bucket: {}",
+            report.problems.join("; ")
+        ));
+    }
     let settings =
         IoSettings { attempt_timeout_ms: config.storage.request_timeout_ms, ..IoSettings::default() };
     let io = ObjectIo::new(media, settings, Arc::clone(random));
@@ -200,7 +215,7 @@ fn media_settings(config: &Config) -> MediaSettings {
         url,
         endpoint: storage.endpoint.clone(),
         region: storage.region.clone(),
-        path_style: Some(storage.path_style),
+        path_style: config.values.explicit("storage.path.style").map(|_| storage.path_style),
         credentials: storage.credentials.as_ref().map(|c| Credentials {
             access_key_id: c.access_key_id.clone(),
             secret_access_key: c.access_key_secret.clone(),
@@ -209,7 +224,7 @@ fn media_settings(config: &Config) -> MediaSettings {
         encryption: match &storage.sse {
             StorageEncryption::None => Encryption::default(),
             StorageEncryption::S3 => Encryption::S3,
-            StorageEncryption::Kms(key_id) => Encryption::Kms { key_id: key_id.clone() },
+            StorageEncryption::Kms(key_id) => Encryption::Kms { key_id: Some(key_id.clone()) },
         },
         ..MediaSettings::default()
     }
@@ -223,7 +238,11 @@ fn init_cluster(config: &Config, mark: &Mark) -> InitCluster {
     InitCluster { cluster_id: mark.cluster_id, bucket, prefix, features: BTreeMap::new() }
 }
 
-async fn open_metadata(config: &Config, clock: &SharedClock, random: &SharedRandom) -> anyhow::Result<Metadata> {
+async fn open_metadata(
+    config: &Config,
+    clock: &SharedClock,
+    random: &SharedRandom,
+) -> anyhow::Result<Metadata> {
     let options = Options {
         node: RAFT_NODE,
         voters: BTreeMap::from([(RAFT_NODE, String::new())]),
@@ -238,15 +257,19 @@ async fn open_metadata(config: &Config, clock: &SharedClock, random: &SharedRand
     Ok(Metadata::open(options).await?)
 }
 
-fn medium(config: &Config, _metrics: &Metrics) -> Arc<dyn WalMedium> {
+fn medium(config: &Config, clock: &SharedClock, metrics: &Metrics) -> Arc<dyn WalMedium> {
     match config.wal.medium {
         Medium::Memory => Arc::new(MemoryMedium::new(config.wal.bytes_max)),
         Medium::File => {
             let disk = Arc::new(OsDisk::new(config.data_dir.clone()));
+            let sync_seconds = metrics.wal.sync_seconds.clone();
+            let on_group = move |group: &GroupStats| sync_seconds.observe(group.sync_ns as f64 / 1e9);
             let options = FileOptions {
                 bytes_max: config.wal.bytes_max,
                 segment_bytes: config.wal.segment_bytes,
+                record_bytes_max: usize::try_from(config.batch_bytes_max()).unwrap_or(usize::MAX),
                 driver: Driver::Thread,
+                observer: Some(Observer { clock: Arc::clone(clock), on_group: Arc::new(on_group) }),
                 ..FileOptions::default()
             };
             Arc::new(FileMedium::new(disk, WAL_DIR, options))
@@ -266,7 +289,11 @@ fn storage_settings(config: &Config) -> StorageSettings {
     }
 }
 
-async fn serve_clients(broker: &Arc<Broker>, sockets: Vec<TcpListener>, back: &Runtime) -> anyhow::Result<()> {
+async fn serve_clients(
+    broker: &Arc<Broker>,
+    sockets: Vec<TcpListener>,
+    back: &Runtime,
+) -> anyhow::Result<()> {
     let stop = watch::Sender::new(false);
     let connections = &broker.config.connections;
     let limits = Limits {
@@ -309,7 +336,8 @@ async fn serve_clients(broker: &Arc<Broker>, sockets: Vec<TcpListener>, back: &R
 }
 
 async fn told_to_stop() -> &'static str {
-    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
         tracing::error!("signals cannot be listened to; only SIGKILL ends this process");
         return std::future::pending().await;
     };
@@ -325,7 +353,10 @@ async fn wind_down(broker: &Broker) {
     broker.storage.shutdown(Duration::from_millis(broker.config.shutdown_timeout_ms / 2)).await;
     let left = broker.storage.backlog();
     if left.bytes > 0 {
-        tracing::warn!(bytes = left.bytes, "not everything was uploaded; it stays in the WAL for the next start");
+        tracing::warn!(
+            bytes = left.bytes,
+            "not everything was uploaded; it stays in the WAL for the next start"
+        );
     }
     broker.metadata.shutdown().await;
     tracing::info!("stopped");

@@ -17,7 +17,7 @@ use tidegate_metadata::command::{InitCluster, RegisterBroker};
 use tidegate_metadata::rows::{Endpoint, WalRow, WalState};
 use tidegate_metadata::{Command, Metadata, ProposeError, Refusal, Response};
 use tidegate_s3stream::io::ObjectIo;
-use tidegate_s3stream::storage::{Observer, Storage, Parts as StorageParts, Settings as StorageSettings};
+use tidegate_s3stream::storage::{Observer, Parts as StorageParts, Settings as StorageSettings, Storage};
 use tidegate_wal::{OpenError, WalMedium};
 
 use crate::broker::{Broker, Parts};
@@ -85,7 +85,8 @@ pub async fn start(seams: Seams, mark_wal: MarkWal<'_>) -> Result<Arc<Broker>, S
     let (incarnation, wal_id) = register(&seams, node).await?;
     tracing::info!(incarnation = incarnation.0, wal = wal_id.0, "registered with the metadata quorum");
     let lineage = seams.metadata.image().cluster().map(|c| c.lineage).unwrap_or_default();
-    let objects = Objects::new(seams.metadata.clone(), incarnation, seams.config.storage.object_delete_grace_ms);
+    let objects =
+        Objects::new(seams.metadata.clone(), incarnation, seams.config.storage.object_delete_grace_ms);
     let storage = Storage::new(StorageParts {
         io: seams.io.clone(),
         objects: Arc::new(objects),

@@ -19,15 +19,26 @@ const METADATA_VERSION_MIN: i16 = 7;
 /// Features whose minimum is 0 are told from this version on (KAFKA-17011).
 const ZERO_MIN_FEATURES_FROM: i16 = 4;
 
-pub async fn handle(broker: &Arc<Broker>, context: &Context<'_>, request: ApiVersionsRequest) -> Result<Answer, Close> {
+pub async fn handle(
+    broker: &Arc<Broker>,
+    context: &Context<'_>,
+    request: ApiVersionsRequest,
+) -> Result<Answer, Close> {
     let version = context.version();
-    if version >= 3 && !(is_software_name(&request.client_software_name) && is_software_name(&request.client_software_version)) {
+    if version >= 3
+        && !(is_software_name(&request.client_software_name)
+            && is_software_name(&request.client_software_version))
+    {
         let refused = ApiVersionsResponse::default().with_error_code(Code::InvalidRequest.into());
         return context.answer(&refused);
     }
     let mut response = ApiVersionsResponse::default().with_api_keys(keys());
     if version >= 3 {
-        response.supported_features.push(supported("metadata.version", METADATA_VERSION_MIN, METADATA_VERSION));
+        response.supported_features.push(supported(
+            "metadata.version",
+            METADATA_VERSION_MIN,
+            METADATA_VERSION,
+        ));
         if version >= ZERO_MIN_FEATURES_FROM {
             response.supported_features.push(supported("group.version", 0, 0));
             response.supported_features.push(supported("transaction.version", 0, 0));
@@ -45,13 +56,19 @@ pub async fn handle(broker: &Arc<Broker>, context: &Context<'_>, request: ApiVer
 /// A version of the future gets a v0 body with the range of this key alone (KIP-511).
 pub fn unsupported_version(context: &Context<'_>) -> Result<Answer, Close> {
     let own = keys().into_iter().filter(|k| k.api_key == ApiKey::ApiVersions as i16).collect();
-    let response = ApiVersionsResponse::default().with_error_code(Code::UnsupportedVersion.into()).with_api_keys(own);
+    let response =
+        ApiVersionsResponse::default().with_error_code(Code::UnsupportedVersion.into()).with_api_keys(own);
     context.frame(0, &response).map(Answer::Now)
 }
 
 fn keys() -> Vec<ApiVersion> {
     served_ranges()
-        .map(|r| ApiVersion::default().with_api_key(r.key).with_min_version(r.advertised_min).with_max_version(r.max))
+        .map(|r| {
+            ApiVersion::default()
+                .with_api_key(r.key)
+                .with_min_version(r.advertised_min)
+                .with_max_version(r.max)
+        })
         .collect()
 }
 
@@ -63,7 +80,9 @@ fn supported(name: &str, min: i16, max: i16) -> SupportedFeatureKey {
 fn is_software_name(s: &str) -> bool {
     let edge = |b: Option<&u8>| b.is_some_and(u8::is_ascii_alphanumeric);
     let bytes = s.as_bytes();
-    edge(bytes.first()) && edge(bytes.last()) && bytes.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.'))
+    edge(bytes.first())
+        && edge(bytes.last())
+        && bytes.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.'))
 }
 
 #[cfg(test)]

@@ -14,16 +14,23 @@ use crate::broker::Broker;
 const BROKERS: i8 = 1;
 const CONTROLLERS: i8 = 2;
 
-pub async fn describe(broker: &Arc<Broker>, context: &Context<'_>, request: DescribeClusterRequest) -> Result<Answer, Close> {
+pub async fn describe(
+    broker: &Arc<Broker>,
+    context: &Context<'_>,
+    request: DescribeClusterRequest,
+) -> Result<Answer, Close> {
     broker.lease.wait_valid().await;
     let refused = match request.endpoint_type {
         BROKERS => None,
-        CONTROLLERS => Some((Code::MismatchedEndpointType, "this is a broker's listener: ask for endpoint type 1")),
+        CONTROLLERS => {
+            Some((Code::MismatchedEndpointType, "this is a broker's listener: ask for endpoint type 1"))
+        }
         _ => Some((Code::UnsupportedEndpointType, "endpoint types are 1 (brokers) and 2 (controllers)")),
     };
     if let Some((code, why)) = refused {
-        let response =
-            DescribeClusterResponse::default().with_error_code(code.into()).with_error_message(Some(text(why)));
+        let response = DescribeClusterResponse::default()
+            .with_error_code(code.into())
+            .with_error_message(Some(text(why)));
         return context.answer(&response);
     }
     let image = broker.metadata.image();

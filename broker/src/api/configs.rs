@@ -14,7 +14,8 @@ use kafka_protocol::messages::describe_configs_response::{
 use kafka_protocol::messages::incremental_alter_configs_request::AlterConfigsResource;
 use kafka_protocol::messages::incremental_alter_configs_response::AlterConfigsResourceResponse;
 use kafka_protocol::messages::{
-    DescribeConfigsRequest, DescribeConfigsResponse, IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse,
+    DescribeConfigsRequest, DescribeConfigsResponse, IncrementalAlterConfigsRequest,
+    IncrementalAlterConfigsResponse,
 };
 use tidegate_metadata::command::ConfigChange;
 use tidegate_metadata::{Command, ProposeError, Refusal};
@@ -29,7 +30,11 @@ const TOPIC: i8 = 2;
 
 type Refused = (Code, String);
 
-pub async fn describe(broker: &Arc<Broker>, context: &Context<'_>, request: DescribeConfigsRequest) -> Result<Answer, Close> {
+pub async fn describe(
+    broker: &Arc<Broker>,
+    context: &Context<'_>,
+    request: DescribeConfigsRequest,
+) -> Result<Answer, Close> {
     broker.lease.wait_valid().await;
     let asked = Asked { synonyms: request.include_synonyms, documentation: request.include_documentation };
     let results = request
@@ -94,7 +99,11 @@ fn describe_one(
         .collect())
 }
 
-pub async fn incremental_alter(broker: &Arc<Broker>, context: &Context<'_>, request: IncrementalAlterConfigsRequest) -> Result<Answer, Close> {
+pub async fn incremental_alter(
+    broker: &Arc<Broker>,
+    context: &Context<'_>,
+    request: IncrementalAlterConfigsRequest,
+) -> Result<Answer, Close> {
     let mut times = BTreeMap::<(i8, String), u32>::new();
     for r in &request.resources {
         *times.entry((r.resource_type, r.resource_name.to_string())).or_default() += 1;
@@ -118,7 +127,11 @@ pub async fn incremental_alter(broker: &Arc<Broker>, context: &Context<'_>, requ
     context.answer(&response)
 }
 
-async fn alter_one(broker: &Arc<Broker>, resource: &AlterConfigsResource, validate_only: bool) -> Result<(), Refused> {
+async fn alter_one(
+    broker: &Arc<Broker>,
+    resource: &AlterConfigsResource,
+    validate_only: bool,
+) -> Result<(), Refused> {
     /// Times that a change made by somebody else meanwhile is taken into account.
     const TRIES: u32 = 5;
     if resource.resource_type != TOPIC {
@@ -127,7 +140,10 @@ async fn alter_one(broker: &Arc<Broker>, resource: &AlterConfigsResource, valida
     let mut changes = Vec::new();
     for config in &resource.configs {
         let op = AlterOp::from_code(config.config_operation).ok_or_else(|| {
-            (Code::InvalidRequest, format!("config {}: unknown operation {}", config.name, config.config_operation))
+            (
+                Code::InvalidRequest,
+                format!("config {}: unknown operation {}", config.name, config.config_operation),
+            )
         })?;
         let value = config.value.as_ref().map(ToString::to_string);
         changes.push(topic_config::ConfigChange { name: config.name.to_string(), op, value });

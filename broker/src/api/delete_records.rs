@@ -5,7 +5,9 @@
 
 use std::sync::Arc;
 
-use kafka_protocol::messages::delete_records_response::{DeleteRecordsPartitionResult, DeleteRecordsTopicResult};
+use kafka_protocol::messages::delete_records_response::{
+    DeleteRecordsPartitionResult, DeleteRecordsTopicResult,
+};
 use kafka_protocol::messages::{DeleteRecordsRequest, DeleteRecordsResponse};
 use tidegate_common::Offset;
 
@@ -16,7 +18,11 @@ use crate::partitions::Missing;
 
 const HIGH_WATERMARK: i64 = -1;
 
-pub async fn handle(broker: &Arc<Broker>, context: &Context<'_>, request: DeleteRecordsRequest) -> Result<Answer, Close> {
+pub async fn handle(
+    broker: &Arc<Broker>,
+    context: &Context<'_>,
+    request: DeleteRecordsRequest,
+) -> Result<Answer, Close> {
     broker.lease.wait_valid().await;
     let mut response = DeleteRecordsResponse::default();
     for topic in request.topics {
@@ -25,7 +31,9 @@ pub async fn handle(broker: &Arc<Broker>, context: &Context<'_>, request: Delete
             let outcome = delete(broker, &topic.name, asked.partition_index, asked.offset).await;
             let found = match outcome {
                 Ok(log_start) => DeleteRecordsPartitionResult::default().with_low_watermark(log_start.0),
-                Err(code) => DeleteRecordsPartitionResult::default().with_low_watermark(-1).with_error_code(code.into()),
+                Err(code) => DeleteRecordsPartitionResult::default()
+                    .with_low_watermark(-1)
+                    .with_error_code(code.into()),
             };
             answer.partitions.push(found.with_partition_index(asked.partition_index));
         }

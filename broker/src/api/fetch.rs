@@ -30,11 +30,17 @@ const ZSTD_FROM: i16 = 10;
 const CODEC_ZSTD: u8 = 4;
 const READ_COMMITTED: i8 = 1;
 
-pub async fn handle(broker: &Arc<Broker>, context: &Context<'_>, request: FetchRequest) -> Result<Answer, Close> {
+pub async fn handle(
+    broker: &Arc<Broker>,
+    context: &Context<'_>,
+    request: FetchRequest,
+) -> Result<Answer, Close> {
     let version = context.version();
     let terms = Terms {
         version,
-        max_bytes: usize::try_from(request.max_bytes).unwrap_or(0).min(broker.config.fetch.bytes_max as usize),
+        max_bytes: usize::try_from(request.max_bytes)
+            .unwrap_or(0)
+            .min(broker.config.fetch.bytes_max as usize),
         min_bytes: usize::try_from(request.min_bytes).unwrap_or(0),
         max_wait: Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0)),
         read_committed: request.isolation_level == READ_COMMITTED,
@@ -123,7 +129,12 @@ async fn read_when_ready(broker: &Broker, plan: &Plan, terms: &Terms) -> Vec<Out
     }
 }
 
-async fn read_all(broker: &Broker, plan: &Plan, terms: &Terms, mut registered: Option<&mut Registered>) -> (Vec<Outcome>, bool) {
+async fn read_all(
+    broker: &Broker,
+    plan: &Plan,
+    terms: &Terms,
+    mut registered: Option<&mut Registered>,
+) -> (Vec<Outcome>, bool) {
     let image = broker.metadata.image();
     let (mut left, mut bytes, mut failed) = (terms.max_bytes, 0, false);
     let mut outcomes = Vec::with_capacity(plan.partitions.len());
@@ -160,7 +171,14 @@ fn locate(broker: &Broker, image: &Image, topic: &TopicKey, index: i32) -> Resul
     })
 }
 
-async fn read_one(broker: &Broker, partition: &Partition, wanted: &Wanted, terms: &Terms, left: usize, first: bool) -> Outcome {
+async fn read_one(
+    broker: &Broker,
+    partition: &Partition,
+    wanted: &Wanted,
+    terms: &Terms,
+    left: usize,
+    first: bool,
+) -> Outcome {
     let index = partition.index();
     let view = partition.view();
     if let Some(code) = epoch_error(wanted.current_leader_epoch, view.epoch) {
@@ -234,7 +252,11 @@ pub fn epoch_error(asked: i32, current: LeaderEpoch) -> Option<Code> {
     }
 }
 
-async fn diverging(partition: &Partition, wanted: &Wanted, from: Offset) -> Result<Option<EpochEndOffset>, Code> {
+async fn diverging(
+    partition: &Partition,
+    wanted: &Wanted,
+    from: Offset,
+) -> Result<Option<EpochEndOffset>, Code> {
     partition.ensure_loaded().await.map_err(|e| read_error(partition, &e))?;
     let (epoch, end) = match partition.end_of_epoch(LeaderEpoch(wanted.last_fetched_epoch)) {
         Some(known) if known.0.0 == wanted.last_fetched_epoch && known.1 >= from => return Ok(None),

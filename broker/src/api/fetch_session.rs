@@ -101,7 +101,8 @@ impl FetchSessions {
     pub fn begin(&mut self, asked: Asked, now_ms: u64, fresh_id: impl FnOnce() -> i32) -> Result<Plan, Code> {
         if asked.epoch == INITIAL_EPOCH || asked.epoch == FINAL_EPOCH {
             self.sessions.remove(&asked.session_id);
-            let session_id = if asked.epoch == INITIAL_EPOCH { self.open(&asked, now_ms, fresh_id) } else { 0 };
+            let session_id =
+                if asked.epoch == INITIAL_EPOCH { self.open(&asked, now_ms, fresh_id) } else { 0 };
             let partitions = asked.partitions.into_iter().map(|(k, w)| (k, w, None)).collect();
             return Ok(Plan { session_id, incremental: false, partitions });
         }
@@ -128,8 +129,11 @@ impl FetchSessions {
                 }
             }
         }
-        let partitions =
-            session.order.iter().filter_map(|k| session.partitions.get(k).map(|(w, t)| (k.clone(), *w, *t))).collect();
+        let partitions = session
+            .order
+            .iter()
+            .filter_map(|k| session.partitions.get(k).map(|(w, t)| (k.clone(), *w, *t)))
+            .collect();
         Ok(Plan { session_id: asked.session_id, incremental: true, partitions })
     }
 
@@ -226,7 +230,10 @@ mod tests {
     fn a_full_cache_evicts_only_the_idle() {
         let mut sessions = FetchSessions::new(1);
         assert_eq!(sessions.begin(asked(0, 0, &[("a", 0, 0)]), 0, || 1).expect("opens").session_id, 1);
-        assert_eq!(sessions.begin(asked(0, 0, &[("a", 0, 0)]), 1000, || 2).expect("sessionless").session_id, 0);
+        assert_eq!(
+            sessions.begin(asked(0, 0, &[("a", 0, 0)]), 1000, || 2).expect("sessionless").session_id,
+            0
+        );
         let late = EVICTION_MS + 1;
         assert_eq!(sessions.begin(asked(0, 0, &[("a", 0, 0)]), late, || 2).expect("evicts").session_id, 2);
         assert_eq!(sessions.len(), 1);

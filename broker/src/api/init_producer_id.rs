@@ -12,7 +12,11 @@ use super::errors::{Code, of_proposal};
 use super::{Answer, Close, Context};
 use crate::broker::Broker;
 
-pub async fn handle(broker: &Arc<Broker>, context: &Context<'_>, request: InitProducerIdRequest) -> Result<Answer, Close> {
+pub async fn handle(
+    broker: &Arc<Broker>,
+    context: &Context<'_>,
+    request: InitProducerIdRequest,
+) -> Result<Answer, Close> {
     let id_given = request.producer_id.0 != -1;
     let epoch_given = request.producer_epoch != -1;
     let outcome = match &request.transactional_id {

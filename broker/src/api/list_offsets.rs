@@ -8,7 +8,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use kafka_protocol::messages::list_offsets_request::ListOffsetsPartition;
-use kafka_protocol::messages::list_offsets_response::{ListOffsetsPartitionResponse, ListOffsetsTopicResponse};
+use kafka_protocol::messages::list_offsets_response::{
+    ListOffsetsPartitionResponse, ListOffsetsTopicResponse,
+};
 use kafka_protocol::messages::{ListOffsetsRequest, ListOffsetsResponse};
 use tidegate_common::{Batch, Offset};
 use tidegate_wire::records::{RecordCaps, offset_of_max_timestamp, offset_of_timestamp};
@@ -28,7 +30,11 @@ const LATEST_TIERED: i64 = -5;
 const UNKNOWN_OFFSET: i64 = -1;
 const READ_COMMITTED: i8 = 1;
 
-pub async fn handle(broker: &Arc<Broker>, context: &Context<'_>, request: ListOffsetsRequest) -> Result<Answer, Close> {
+pub async fn handle(
+    broker: &Arc<Broker>,
+    context: &Context<'_>,
+    request: ListOffsetsRequest,
+) -> Result<Answer, Close> {
     broker.lease.wait_valid().await;
     let image = broker.metadata.image();
     let mut seen = BTreeSet::new();
@@ -82,13 +88,11 @@ async fn look_up(
         EARLIEST | EARLIEST_LOCAL => (view.log_start.0, -1),
         LATEST_TIERED => (UNKNOWN_OFFSET, -1),
         MAX_TIMESTAMP => {
-            let batch = partition.stream().batch_of_max_timestamp(view.log_start, end).await.map_err(failed)?;
+            let batch =
+                partition.stream().batch_of_max_timestamp(view.log_start, end).await.map_err(failed)?;
             batch.map_or((UNKNOWN_OFFSET, -1), |b| max_in(&b))
         }
-        at_least => {
-            let batch = partition.stream().batch_at_timestamp(at_least, view.log_start, end).await.map_err(failed)?;
-            batch.map_or((UNKNOWN_OFFSET, -1), |b| first_in(&b, at_least, view.log_start))
-        }
+        at_least => first_at_or_after(partition, at_least, view.log_start, end).await.map_err(failed)?,
     };
     let mut found = ListOffsetsPartitionResponse::default().with_offset(offset).with_timestamp(timestamp);
     if offset >= 0 && version >= 4 {
@@ -111,11 +115,23 @@ fn first_special(version: i16) -> i64 {
     }
 }
 
-fn first_in(batch: &Batch, at_least: i64, from: Offset) -> (i64, i64) {
-    match offset_of_timestamp(batch, at_least, from, &RecordCaps::default()) {
-        Ok(Some((offset, timestamp))) => (offset.0, timestamp),
-        _ => (batch.head.base_offset().0, batch.head.max_timestamp()),
+/// The first record in `[log_start, end)` at or after a time. A head may promise a time that lies below the log start, or
+/// that no record of the batch has: then the search goes on behind that batch.
+async fn first_at_or_after(
+    partition: &Partition,
+    at_least: i64,
+    log_start: Offset,
+    end: Offset,
+) -> Result<(i64, i64), tidegate_s3stream::stream::ReadError> {
+    let mut from = log_start;
+    while let Some(batch) = partition.stream().batch_at_timestamp(at_least, from, end).await? {
+        match offset_of_timestamp(&batch, at_least, log_start, &RecordCaps::default()) {
+            Ok(Some((offset, timestamp))) => return Ok((offset.0, timestamp)),
+            Ok(None) => from = batch.head.next_offset(),
+            Err(_) => return Ok((batch.head.base_offset().max(log_start).0, batch.head.max_timestamp())),
+        }
     }
+    Ok((UNKNOWN_OFFSET, -1))
 }
 
 fn max_in(batch: &Batch) -> (i64, i64) {

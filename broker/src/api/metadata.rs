@@ -7,7 +7,9 @@
 use std::sync::Arc;
 
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
-use kafka_protocol::messages::metadata_response::{MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic};
+use kafka_protocol::messages::metadata_response::{
+    MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
+};
 use kafka_protocol::messages::{BrokerId as WireBrokerId, MetadataRequest, MetadataResponse, TopicName};
 use tidegate_metadata::Image;
 use tidegate_metadata::rows::{Broker as BrokerRow, Partition as PartitionRow, Topic};
@@ -20,7 +22,11 @@ use crate::broker::Broker;
 /// "Not asked for" in the authorized-operations bit fields.
 const OPERATIONS_UNASKED: i32 = i32::MIN;
 
-pub async fn handle(broker: &Arc<Broker>, context: &Context<'_>, request: MetadataRequest) -> Result<Answer, Close> {
+pub async fn handle(
+    broker: &Arc<Broker>,
+    context: &Context<'_>,
+    request: MetadataRequest,
+) -> Result<Answer, Close> {
     broker.lease.wait_valid().await;
     let version = context.version();
     let listener = &context.client.listener;
@@ -65,7 +71,11 @@ fn one(image: &Image, asked: &MetadataRequestTopic, version: i16) -> MetadataRes
         let topic = MetadataResponseTopic::default()
             .with_error_code(code.into())
             .with_topic_authorized_operations(OPERATIONS_UNASKED);
-        if by_id { topic.with_topic_id(asked.topic_id).with_name(None) } else { topic.with_name(asked.name.clone()) }
+        if by_id {
+            topic.with_topic_id(asked.topic_id).with_name(None)
+        } else {
+            topic.with_name(asked.name.clone())
+        }
     };
     if by_id {
         return match image.topic_by_id(asked.topic_id) {
@@ -95,7 +105,9 @@ fn known(image: &Image, topic: &Topic) -> MetadataResponseTopic {
 
 fn partition(image: &Image, topic: &Topic, row: &PartitionRow) -> MetadataResponsePartition {
     let index = i32::try_from(row.index).unwrap_or(i32::MAX);
-    let answer = MetadataResponsePartition::default().with_partition_index(index).with_leader_epoch(row.leader_epoch.0);
+    let answer = MetadataResponsePartition::default()
+        .with_partition_index(index)
+        .with_leader_epoch(row.leader_epoch.0);
     let leader = row.owner.filter(|o| image.is_live(o.incarnation)).map(|o| o.broker);
     let replicas = replicas(image, topic, leader);
     let (code, leader) = match leader {
@@ -111,9 +123,18 @@ fn partition(image: &Image, topic: &Topic, row: &PartitionRow) -> MetadataRespon
 
 /// The owner first, then other live brokers in id order, up to the replication factor.
 #[must_use]
-pub fn replicas(image: &Image, topic: &Topic, leader: Option<tidegate_common::BrokerId>) -> Vec<WireBrokerId> {
+pub fn replicas(
+    image: &Image,
+    topic: &Topic,
+    leader: Option<tidegate_common::BrokerId>,
+) -> Vec<WireBrokerId> {
     let others = image.brokers().filter(|b| !b.fenced && Some(b.id) != leader).map(|b| b.id);
-    leader.into_iter().chain(others).take(usize::from(topic.replication_factor.max(1))).map(|id| WireBrokerId(id.0)).collect()
+    leader
+        .into_iter()
+        .chain(others)
+        .take(usize::from(topic.replication_factor.max(1)))
+        .map(|id| WireBrokerId(id.0))
+        .collect()
 }
 
 fn on_listener(row: &BrokerRow, listener: &str) -> Option<MetadataResponseBroker> {

@@ -158,6 +158,7 @@ impl Handler for Surface {
             }
             return Err(Close(format!("api key {key} version {version} is not served")));
         }
+        let _queued = self.broker.queue(received).await;
         let _decoded = self.broker.storage.budget().acquire(Share::Requests, received as u64).await;
         let started_ns = self.broker.clock.monotonic_ns();
         let answer = dispatch(&self.broker, &context, frame).await;

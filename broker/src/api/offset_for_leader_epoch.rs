@@ -6,7 +6,9 @@
 use std::sync::Arc;
 
 use kafka_protocol::messages::offset_for_leader_epoch_request::OffsetForLeaderPartition;
-use kafka_protocol::messages::offset_for_leader_epoch_response::{EpochEndOffset, OffsetForLeaderTopicResult};
+use kafka_protocol::messages::offset_for_leader_epoch_response::{
+    EpochEndOffset, OffsetForLeaderTopicResult,
+};
 use kafka_protocol::messages::{OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse};
 use tidegate_common::LeaderEpoch;
 
@@ -17,7 +19,11 @@ use crate::broker::Broker;
 use crate::partition::Partition;
 use crate::partitions::Missing;
 
-pub async fn handle(broker: &Arc<Broker>, context: &Context<'_>, request: OffsetForLeaderEpochRequest) -> Result<Answer, Close> {
+pub async fn handle(
+    broker: &Arc<Broker>,
+    context: &Context<'_>,
+    request: OffsetForLeaderEpochRequest,
+) -> Result<Answer, Close> {
     broker.lease.wait_valid().await;
     let image = broker.metadata.image();
     let mut response = OffsetForLeaderEpochResponse::default();

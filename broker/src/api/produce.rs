@@ -27,9 +27,18 @@ use crate::topic_config::TimestampType;
 
 const TOPIC_IDS_FROM: i16 = 13;
 
-pub async fn handle(broker: &Arc<Broker>, context: &Context<'_>, request: ProduceRequest) -> Result<Answer, Close> {
+pub async fn handle(
+    broker: &Arc<Broker>,
+    context: &Context<'_>,
+    request: ProduceRequest,
+) -> Result<Answer, Close> {
     let version = context.version();
-    let bytes = request.topic_data.iter().flat_map(|t| &t.partition_data).map(|p| p.records.as_ref().map_or(0, Bytes::len)).sum::<usize>();
+    let bytes = request
+        .topic_data
+        .iter()
+        .flat_map(|t| &t.partition_data)
+        .map(|p| p.records.as_ref().map_or(0, Bytes::len))
+        .sum::<usize>();
     let pending = Pending::new(broker.storage.budget().acquire(Share::Produce, bytes as u64).await);
     let acks_valid = matches!(request.acks, -1..=1);
     let image = broker.metadata.image();
@@ -70,7 +79,8 @@ pub async fn handle(broker: &Arc<Broker>, context: &Context<'_>, request: Produc
     }
     if request.acks == 0 {
         // There is no answer to carry an error, so the connection is the answer, as in Kafka.
-        return failed.map_or(Ok(Answer::None), |code| Err(Close(format!("produce with acks=0 failed: {code:?}"))));
+        return failed
+            .map_or(Ok(Answer::None), |code| Err(Close(format!("produce with acks=0 failed: {code:?}"))));
     }
     Ok(Answer::When(pending, context.frame(version, &response)?))
 }
@@ -105,7 +115,8 @@ async fn append(
     })?;
     let settings = partition.settings();
     let limits = BatchLimits { max_message_bytes: settings.message_bytes_max as usize };
-    let mut batch = parse_produce_batch(data.records.unwrap_or_default(), version, &limits).map_err(refusal)?;
+    let mut batch =
+        parse_produce_batch(data.records.unwrap_or_default(), version, &limits).map_err(refusal)?;
     if batch.head.is_transactional() {
         return Err(Failure::of(Code::InvalidTxnState, "transactions are not served yet"));
     }

@@ -16,8 +16,8 @@ use kafka_protocol::messages::create_topics_response::{CreatableTopicConfigs, Cr
 use kafka_protocol::messages::delete_topics_request::DeleteTopicState;
 use kafka_protocol::messages::delete_topics_response::DeletableTopicResult;
 use kafka_protocol::messages::{
-    CreatePartitionsRequest, CreatePartitionsResponse, CreateTopicsRequest, CreateTopicsResponse, DeleteTopicsRequest,
-    DeleteTopicsResponse, TopicName,
+    CreatePartitionsRequest, CreatePartitionsResponse, CreateTopicsRequest, CreateTopicsResponse,
+    DeleteTopicsRequest, DeleteTopicsResponse, TopicName,
 };
 use tidegate_common::{BrokerId, TopicId};
 use tidegate_metadata::command::CreateTopic;
@@ -36,7 +36,11 @@ const PARTITIONS_MAX: i32 = 100_000;
 /// A refusal with its code and a text for the user.
 type Refused = (Code, String);
 
-pub async fn create(broker: &Arc<Broker>, context: &Context<'_>, request: CreateTopicsRequest) -> Result<Answer, Close> {
+pub async fn create(
+    broker: &Arc<Broker>,
+    context: &Context<'_>,
+    request: CreateTopicsRequest,
+) -> Result<Answer, Close> {
     let mut names = BTreeMap::<String, u32>::new();
     for topic in &request.topics {
         *names.entry(topic.name.to_string()).or_default() += 1;
@@ -57,7 +61,12 @@ pub async fn create(broker: &Arc<Broker>, context: &Context<'_>, request: Create
     context.answer(&response)
 }
 
-fn refused_topic(answer: CreatableTopicResult, code: Code, why: String, version: i16) -> CreatableTopicResult {
+fn refused_topic(
+    answer: CreatableTopicResult,
+    code: Code,
+    why: String,
+    version: i16,
+) -> CreatableTopicResult {
     let answer = answer.with_error_code(code.into()).with_error_message(Some(text(why)));
     if version >= 5 { answer.with_num_partitions(-1).with_replication_factor(-1) } else { answer }
 }
@@ -70,7 +79,12 @@ struct Created {
 }
 
 impl Created {
-    fn into_answer(self, broker: &Broker, answer: CreatableTopicResult, version: i16) -> CreatableTopicResult {
+    fn into_answer(
+        self,
+        broker: &Broker,
+        answer: CreatableTopicResult,
+        version: i16,
+    ) -> CreatableTopicResult {
         let answer = if version >= 7 { answer.with_topic_id(self.id) } else { answer };
         if version < 5 {
             return answer;
@@ -93,7 +107,11 @@ impl Created {
     }
 }
 
-async fn create_one(broker: &Arc<Broker>, topic: &CreatableTopic, validate_only: bool) -> Result<Created, Refused> {
+async fn create_one(
+    broker: &Arc<Broker>,
+    topic: &CreatableTopic,
+    validate_only: bool,
+) -> Result<Created, Refused> {
     let image = broker.metadata.image();
     is_valid_name(&topic.name).map_err(|why| (Code::InvalidTopicException, why))?;
     if image.topic_by_name(&topic.name).is_some() {
@@ -102,7 +120,10 @@ async fn create_one(broker: &Arc<Broker>, topic: &CreatableTopic, validate_only:
     let mut configs = BTreeMap::new();
     for config in &topic.configs {
         let Some(value) = &config.value else {
-            return Err((Code::InvalidConfig, format!("Null value not supported for topic configs: {}", config.name)));
+            return Err((
+                Code::InvalidConfig,
+                format!("Null value not supported for topic configs: {}", config.name),
+            ));
         };
         configs.insert(config.name.to_string(), value.to_string());
     }
@@ -119,7 +140,11 @@ async fn create_one(broker: &Arc<Broker>, topic: &CreatableTopic, validate_only:
     Ok(created)
 }
 
-fn layout(broker: &Broker, image: &Image, topic: &CreatableTopic) -> Result<(u32, u16, Vec<BrokerId>), Refused> {
+fn layout(
+    broker: &Broker,
+    image: &Image,
+    topic: &CreatableTopic,
+) -> Result<(u32, u16, Vec<BrokerId>), Refused> {
     if !topic.assignments.is_empty() {
         if topic.num_partitions != -1 || topic.replication_factor != -1 {
             let why = "a replica assignment leaves partition count and replication factor at -1";
@@ -127,7 +152,8 @@ fn layout(broker: &Broker, image: &Image, topic: &CreatableTopic) -> Result<(u32
         }
         return assigned(image, topic);
     }
-    let partitions = if topic.num_partitions == -1 { broker.config.topics.partitions } else { topic.num_partitions };
+    let partitions =
+        if topic.num_partitions == -1 { broker.config.topics.partitions } else { topic.num_partitions };
     if !(1..=PARTITIONS_MAX).contains(&partitions) {
         let why = format!("Number of partitions must be 1 to {PARTITIONS_MAX}, or -1 for the default.");
         return Err((Code::InvalidPartitions, why));
@@ -141,7 +167,9 @@ fn layout(broker: &Broker, image: &Image, topic: &CreatableTopic) -> Result<(u32
         return Err((Code::InvalidReplicationFactor, "Replication factor must be larger than 0.".into()));
     }
     let live = image.brokers().filter(|b| !b.fenced).count();
-    if broker.config.topics.replication_factor_policy == ReplicationFactorPolicy::Strict && usize::from(factor.unsigned_abs()) > live {
+    if broker.config.topics.replication_factor_policy == ReplicationFactorPolicy::Strict
+        && usize::from(factor.unsigned_abs()) > live
+    {
         let why = format!("Replication factor {factor} is larger than the {live} available brokers.");
         return Err((Code::InvalidReplicationFactor, why));
     }
@@ -209,7 +237,9 @@ pub async fn auto_create(broker: &Arc<Broker>, name: &TopicName) -> Result<(), P
 }
 
 async fn propose_topic(broker: &Arc<Broker>, command: CreateTopic) -> Result<(), ProposeError> {
-    if let Response::TopicCreated { streams, .. } = broker.metadata.propose_one(Command::CreateTopic(command)).await? {
+    if let Response::TopicCreated { streams, .. } =
+        broker.metadata.propose_one(Command::CreateTopic(command)).await?
+    {
         broker.open_streams(streams).await?;
     }
     Ok(())
@@ -227,7 +257,9 @@ pub fn is_valid_name(name: &str) -> Result<(), String> {
         return Err("Topic name is invalid: '.' or '..' is not allowed".into());
     }
     if name.len() > NAME_LEN_MAX {
-        return Err(format!("Topic name is invalid: the length of '{name}' is longer than the max allowed length {NAME_LEN_MAX}"));
+        return Err(format!(
+            "Topic name is invalid: the length of '{name}' is longer than the max allowed length {NAME_LEN_MAX}"
+        ));
     }
     if !name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-')) {
         return Err(format!(
@@ -237,7 +269,11 @@ pub fn is_valid_name(name: &str) -> Result<(), String> {
     Ok(())
 }
 
-pub async fn delete(broker: &Arc<Broker>, context: &Context<'_>, request: DeleteTopicsRequest) -> Result<Answer, Close> {
+pub async fn delete(
+    broker: &Arc<Broker>,
+    context: &Context<'_>,
+    request: DeleteTopicsRequest,
+) -> Result<Answer, Close> {
     let asked = if context.version() >= 6 {
         request.topics
     } else {
@@ -280,9 +316,10 @@ async fn delete_one(broker: &Arc<Broker>, asked: &DeleteTopicState) -> Result<(S
         (Some(_), true) => {
             return Err((Code::InvalidRequest, "a topic is named by name or by id, not by both".into()));
         }
-        (Some(name), false) => image
-            .topic_by_name(name)
-            .ok_or((Code::UnknownTopicOrPartition, "This server does not host this topic-partition.".to_owned()))?,
+        (Some(name), false) => image.topic_by_name(name).ok_or((
+            Code::UnknownTopicOrPartition,
+            "This server does not host this topic-partition.".to_owned(),
+        ))?,
         (None, true) => image
             .topic_by_id(asked.topic_id)
             .ok_or((Code::UnknownTopicId, "This server does not host this topic ID.".to_owned()))?,
@@ -298,7 +335,11 @@ async fn delete_one(broker: &Arc<Broker>, asked: &DeleteTopicState) -> Result<(S
     Ok((name, id))
 }
 
-pub async fn create_partitions(broker: &Arc<Broker>, context: &Context<'_>, request: CreatePartitionsRequest) -> Result<Answer, Close> {
+pub async fn create_partitions(
+    broker: &Arc<Broker>,
+    context: &Context<'_>,
+    request: CreatePartitionsRequest,
+) -> Result<Answer, Close> {
     let mut seen = BTreeSet::new();
     let mut response = CreatePartitionsResponse::default();
     for topic in &request.topics {
@@ -316,9 +357,14 @@ pub async fn create_partitions(broker: &Arc<Broker>, context: &Context<'_>, requ
     context.answer(&response)
 }
 
-async fn add_partitions(broker: &Arc<Broker>, asked: &CreatePartitionsTopic, validate_only: bool) -> Result<(), Refused> {
+async fn add_partitions(
+    broker: &Arc<Broker>,
+    asked: &CreatePartitionsTopic,
+    validate_only: bool,
+) -> Result<(), Refused> {
     let image = broker.metadata.image();
-    let unknown = || (Code::UnknownTopicOrPartition, "This server does not host this topic-partition.".to_owned());
+    let unknown =
+        || (Code::UnknownTopicOrPartition, "This server does not host this topic-partition.".to_owned());
     let topic = image.topic_by_name(&asked.name).ok_or_else(unknown)?;
     let current = i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX);
     if asked.count <= current || asked.count > PARTITIONS_MAX {
@@ -332,7 +378,10 @@ async fn add_partitions(broker: &Arc<Broker>, asked: &CreatePartitionsTopic, val
     let mut owners = Vec::new();
     if let Some(assignments) = &asked.assignments {
         if i32::try_from(assignments.len()).ok() != Some(asked.count - current) {
-            return Err((Code::InvalidReplicaAssignment, "one assignment per added partition is needed".into()));
+            return Err((
+                Code::InvalidReplicaAssignment,
+                "one assignment per added partition is needed".into(),
+            ));
         }
         let factor = usize::from(topic.replication_factor);
         for (index, assignment) in (current..).zip(assignments) {
@@ -345,7 +394,9 @@ async fn add_partitions(broker: &Arc<Broker>, asked: &CreatePartitionsTopic, val
     }
     let command = Command::CreatePartitions { topic: topic.id, count: asked.count.unsigned_abs(), owners };
     let failed = |e: ProposeError| (of_proposal(&e), e.to_string());
-    if let Response::PartitionsCreated { streams } = broker.metadata.propose_one(command).await.map_err(failed)? {
+    if let Response::PartitionsCreated { streams } =
+        broker.metadata.propose_one(command).await.map_err(failed)?
+    {
         broker.open_streams(streams).await.map_err(failed)?;
     }
     Ok(())

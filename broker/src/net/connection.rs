@@ -160,7 +160,13 @@ where
     }
 }
 
-async fn read_loop<R, H>(mut read: R, mut handler: H, limits: Limits, mut stop: watch::Receiver<bool>, queue: &Queue) -> Result<(), End>
+async fn read_loop<R, H>(
+    mut read: R,
+    mut handler: H,
+    limits: Limits,
+    mut stop: watch::Receiver<bool>,
+    queue: &Queue,
+) -> Result<(), End>
 where
     R: AsyncRead + Unpin,
     H: Handler,
@@ -187,7 +193,12 @@ where
             }
             continue;
         };
-        queue.until(|q| q.requests < limits.in_flight_requests_max && (q.requests == 0 || q.bytes < limits.in_flight_bytes_max)).await;
+        queue
+            .until(|q| {
+                q.requests < limits.in_flight_requests_max
+                    && (q.requests == 0 || q.bytes < limits.in_flight_bytes_max)
+            })
+            .await;
         let request_bytes = frame.len();
         if !handler.overlaps(&frame) {
             queue.until_answered().await;
@@ -205,7 +216,13 @@ where
 
 /// Runs one request while listening for the end of the connection, so that a long poll ends with its client. What
 /// arrives meanwhile is kept for the next request, up to one read buffer.
-async fn handle_while_connected<R, H>(read: &mut R, frames: &mut FrameReader, handler: &mut H, frame: Bytes, limits: Limits) -> Result<Answer, End>
+async fn handle_while_connected<R, H>(
+    read: &mut R,
+    frames: &mut FrameReader,
+    handler: &mut H,
+    frame: Bytes,
+    limits: Limits,
+) -> Result<Answer, End>
 where
     R: AsyncRead + Unpin,
     H: Handler,

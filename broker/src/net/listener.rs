@@ -43,7 +43,12 @@ pub fn bind(address: SocketAddr, backlog: u32) -> std::io::Result<TcpListener> {
 }
 
 /// Accepts until told to stop, then waits for its connections to answer what is in flight.
-pub async fn run(listener: TcpListener, broker: Arc<Broker>, settings: Settings, mut stop: watch::Receiver<bool>) {
+pub async fn run(
+    listener: TcpListener,
+    broker: Arc<Broker>,
+    settings: Settings,
+    mut stop: watch::Receiver<bool>,
+) {
     let mut connections = JoinSet::new();
     let connections_stop = stop.clone();
     loop {
@@ -62,7 +67,8 @@ pub async fn run(listener: TcpListener, broker: Arc<Broker>, settings: Settings,
                         continue;
                     }
                 };
-                let (broker, settings, stop) = (Arc::clone(&broker), settings.clone(), connections_stop.clone());
+                let (broker, settings, stop) =
+                    (Arc::clone(&broker), settings.clone(), connections_stop.clone());
                 connections.spawn(async move {
                     serve(stream, peer, broker, settings, stop).await;
                     drop(pass);
@@ -79,7 +85,13 @@ pub async fn run(listener: TcpListener, broker: Arc<Broker>, settings: Settings,
     while connections.join_next().await.is_some() {}
 }
 
-async fn serve(stream: TcpStream, peer: SocketAddr, broker: Arc<Broker>, settings: Settings, stop: watch::Receiver<bool>) {
+async fn serve(
+    stream: TcpStream,
+    peer: SocketAddr,
+    broker: Arc<Broker>,
+    settings: Settings,
+    stop: watch::Receiver<bool>,
+) {
     if let Err(error) = tune(&stream, &settings) {
         tracing::debug!(%peer, %error, "socket options were not all taken");
     }
@@ -101,8 +113,12 @@ async fn serve(stream: TcpStream, peer: SocketAddr, broker: Arc<Broker>, setting
     };
     metrics.closed(reason);
     match end {
-        End::Eof | End::Idle | End::Shutdown | End::Io(_) => tracing::debug!(%peer, "connection ended: {end}"),
-        End::Frame(_) | End::Refused(_) | End::Unanswered => tracing::warn!(%peer, "connection closed: {end}"),
+        End::Eof | End::Idle | End::Shutdown | End::Io(_) => {
+            tracing::debug!(%peer, "connection ended: {end}")
+        }
+        End::Frame(_) | End::Refused(_) | End::Unanswered => {
+            tracing::warn!(%peer, "connection closed: {end}")
+        }
     }
 }
 

@@ -67,7 +67,13 @@ pub struct Partition {
 
 impl Partition {
     #[must_use]
-    pub fn new(place: (TopicId, i32), stream: Arc<StreamLog>, state: PartitionState, tail: Vec<BatchHead>, settings: TopicSettings) -> Arc<Self> {
+    pub fn new(
+        place: (TopicId, i32),
+        stream: Arc<StreamLog>,
+        state: PartitionState,
+        tail: Vec<BatchHead>,
+        settings: TopicSettings,
+    ) -> Arc<Self> {
         let (topic, index) = place;
         Arc::new(Self {
             topic,
@@ -143,7 +149,13 @@ impl Partition {
     }
 
     /// Admits and appends one validated batch. The partition is loaded and the permit held.
-    pub fn append(self: &Arc<Self>, releaser: &Releaser, permit: Permit, mut batch: Batch, pending: &Arc<Pending>) -> Appended {
+    pub fn append(
+        self: &Arc<Self>,
+        releaser: &Releaser,
+        permit: Permit,
+        mut batch: Batch,
+        pending: &Arc<Pending>,
+    ) -> Appended {
         let mut guarded = self.guarded.lock();
         let log_start = guarded.state.view().log_start;
         let (answer, after) = match guarded.state.admit(&mut batch.head) {

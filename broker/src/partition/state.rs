@@ -59,7 +59,15 @@ impl PartitionState {
     #[must_use]
     pub fn open(epoch: LeaderEpoch, log_start: Offset, end: Offset) -> Self {
         let end = end.max(log_start);
-        Self { epoch, open: true, log_start, high_watermark: end, end, last_position: Position::ZERO, loaded: None }
+        Self {
+            epoch,
+            open: true,
+            log_start,
+            high_watermark: end,
+            end,
+            last_position: Position::ZERO,
+            loaded: None,
+        }
     }
 
     #[must_use]

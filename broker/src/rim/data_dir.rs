@@ -25,9 +25,13 @@ pub enum DataDirError {
     InUse(String),
     #[error("data.dir={dir}: {MARK} cannot be read: {why}; restore it, or start with an empty data.dir")]
     Damaged { dir: String, why: String },
-    #[error("data.dir={dir} is of format {found}, this build reads up to {FORMAT_VERSION}; start a newer build")]
+    #[error(
+        "data.dir={dir} is of format {found}, this build reads up to {FORMAT_VERSION}; start a newer build"
+    )]
     NewerFormat { dir: String, found: u32 },
-    #[error("data.dir={dir} belongs to node.id={found}, not {asked}; set node.id={found} or another data.dir")]
+    #[error(
+        "data.dir={dir} belongs to node.id={found}, not {asked}; set node.id={found} or another data.dir"
+    )]
     OtherNode { dir: String, found: i32, asked: i32 },
 }
 
@@ -59,7 +63,12 @@ impl DataDir {
     pub fn lock(path: &Path) -> Result<Self, DataDirError> {
         let io = |error| DataDirError::Io { dir: path.display().to_string(), error };
         fs::create_dir_all(path).map_err(io)?;
-        let lock = OpenOptions::new().create(true).truncate(false).write(true).open(path.join("lock")).map_err(io)?;
+        let lock = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(path.join("lock"))
+            .map_err(io)?;
         flock(&lock, FlockOperation::NonBlockingLockExclusive)
             .map_err(|_| DataDirError::InUse(path.display().to_string()))?;
         Ok(Self { path: path.to_owned(), _lock: lock })
