@@ -6,9 +6,15 @@
 //! for good. Never: retries a sync, decides about leases or high watermarks, knows Kafka requests.
 
 mod codec;
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
 pub mod file;
 pub mod memory;
+#[cfg(test)]
+mod slots;
 mod space;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 

@@ -4,6 +4,7 @@
 //! Invariants: as in [`crate`]; sealing keeps exactly what was durable. Never: survives the process.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use futures::FutureExt;
@@ -68,9 +69,10 @@ impl WalMedium for MemoryMedium {
     fn create(&self, id: WalId, _incarnation: Incarnation) -> BoxFuture<'_, Result<Arc<dyn Wal>, OpenError>> {
         async move {
             let log = Arc::new(Log::new(id, self.bytes_max, self.is_gated));
-            if self.logs.lock().insert(id, Arc::clone(&log)).is_some() {
-                return Err(OpenError::Refused(format!("WAL {id} exists")));
-            }
+            match self.logs.lock().entry(id) {
+                Entry::Vacant(place) => place.insert(Arc::clone(&log)),
+                Entry::Occupied(_) => return Err(OpenError::Refused(format!("WAL {id} exists"))),
+            };
             Ok(Arc::new(MemoryWal { log }) as Arc<dyn Wal>)
         }
         .boxed()

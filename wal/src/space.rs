@@ -135,7 +135,8 @@ impl Space {
         }
         if self.charged + charge > self.room {
             let full = ReserveError::Full { used: self.used, limit: self.limit };
-            return Err(if self.is_full { full } else { ReserveError::Busy });
+            // What is in flight was charged for the worst case: some of it comes back.
+            return Err(if self.is_full && charge > self.room { full } else { ReserveError::Busy });
         }
         if self.in_flight + bytes as u64 > self.in_flight_max { Err(ReserveError::Busy) } else { Ok(()) }
     }
@@ -205,13 +206,17 @@ mod tests {
         space.set_room(70, 900);
         assert_eq!(space.try_take(51, 60), Err(ReserveError::TooLarge { bytes: 51, limit: 50 }));
         assert_eq!(space.try_take(50, 60), Ok(50));
-        assert_eq!(space.try_take(10, 20), Err(ReserveError::Busy));
-        let waiter = space.take_or_wait(10, 20);
-        assert!(waiter.is_err());
+        let mut waiter = space.take_or_wait(10, 20).expect_err("room may come");
         space.set_full(true);
-        let full = ReserveError::Full { used: 900, limit: 1000 };
-        assert_eq!(space.serve().pop().map(|(_, answer)| answer), Some(Err(full)));
-        assert_eq!(space.try_take(10, 20), Err(full));
+        assert!(space.serve().is_empty(), "what is charged may come back");
+        space.give_back(50, 60);
+        space.set_room(15, 900);
+        for (waiter, answer) in space.serve() {
+            waiter.send(answer).expect("is waited for");
+        }
+        let full = Err(ReserveError::Full { used: 900, limit: 1000 });
+        assert_eq!(waiter.try_recv(), Ok(full));
+        assert_eq!(space.try_take(10, 20), full);
         assert_eq!(space.try_take(5, 10), Ok(5));
     }
 

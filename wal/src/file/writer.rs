@@ -449,16 +449,6 @@ impl Writer {
     fn end(&mut self, poison: Option<String>) -> bool {
         let upto = Position(self.log.durable());
         let shared = &self.shared;
-        if let Some(why) = poison {
-            error!(
-                wal = shared.id.0,
-                durable = upto.0,
-                why,
-                "the WAL is poisoned: nothing more is acknowledged"
-            );
-            self.log.poison(why);
-            shared.durable.send_replace(Durability::Poisoned { upto });
-        }
         let (answers, dropped) = {
             let mut state = shared.state.lock();
             state.phase = Phase::Ended;
@@ -467,6 +457,17 @@ impl Writer {
             (state.space.serve(), std::mem::take(&mut state.queue))
         };
         drop(dropped);
+        if let Some(why) = poison {
+            error!(
+                wal = shared.id.0,
+                durable = upto.0,
+                why,
+                "the WAL is poisoned: nothing more is acknowledged"
+            );
+            self.log.poison(why);
+            // After admission is closed, so that whoever hears of it finds it closed.
+            shared.durable.send_replace(Durability::Poisoned { upto });
+        }
         shared.answer(answers);
         // The keeper ends last, and says so.
         shared.keeper_wake.wake();

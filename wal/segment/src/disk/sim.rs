@@ -50,6 +50,7 @@ struct State {
     capacity: Option<u64>,
     failing_sync: Option<u64>,
     failing_write: Option<u64>,
+    is_broken: bool,
     syncs: BTreeMap<String, u64>,
     sync_count: u64,
     write_count: u64,
@@ -99,6 +100,7 @@ impl SimDisk {
             capacity: None,
             failing_sync: None,
             failing_write: None,
+            is_broken: false,
             syncs: BTreeMap::new(),
             sync_count: 0,
             write_count: 0,
@@ -193,6 +195,11 @@ impl SimDisk {
         state.failing_write = Some(state.write_count + n);
     }
 
+    /// Every file sync fails from now on, until the process or the machine restarts.
+    pub fn fail_all_syncs(&self) {
+        self.state.lock().is_broken = true;
+    }
+
     /// Syncs for which `ignore` says so report success and do nothing. To show that each sync is needed.
     pub fn ignore_syncs(&self, ignore: impl Fn(&SyncEvent) -> bool + Send + Sync + 'static) {
         self.state.lock().ignore = Some(Arc::new(ignore));
@@ -261,6 +268,7 @@ impl State {
         self.power_off_at = None;
         self.failing_sync = None;
         self.failing_write = None;
+        self.is_broken = false;
     }
 
     fn inode(&self, path: &str) -> io::Result<u64> {
@@ -592,7 +600,7 @@ impl File for SimFile {
             if state.step()? {
                 return Err(power_off());
             }
-            let fails = state.failing_sync == Some(state.sync_count);
+            let fails = state.is_broken || state.failing_sync == Some(state.sync_count);
             state.sync_count += 1;
             if state.note_sync(&self.path, false) {
                 return Ok(());
