@@ -58,7 +58,7 @@ pub struct FileOptions {
     pub record_bytes_max: usize,
     /// Unit that the medium may tear; see [`LogOptions::align_bytes`].
     pub align_bytes: u32,
-    /// Bytes that may be reserved and not yet durable.
+    /// Bytes that may be reserved and not yet durable; at most a segment.
     pub in_flight_bytes_max: u64,
     /// After this long without a record the writer marks what is durable: the time in which damage to the newest
     /// acknowledged group would look like a torn tail.
@@ -90,9 +90,21 @@ impl FileOptions {
         let align = u64::from(self.align_bytes.max(512));
         let wanted = self.segment_bytes.min(self.bytes_max / 4).clamp(16 * align, u64::from(u32::MAX));
         let segment_bytes = u32::try_from(wanted - wanted % align).expect("clamped to u32");
-        let fits = LogOptions::payload_bytes_max(segment_bytes, self.align_bytes);
+        let reserve = u32::try_from(self.group_reserve(segment_bytes)).unwrap_or(segment_bytes);
+        let fits = LogOptions::payload_bytes_max(segment_bytes.saturating_sub(reserve), self.align_bytes);
         let record_bytes_max = self.record_bytes_max.min(fits);
         LogOptions { segment_bytes, align_bytes: self.align_bytes, record_bytes_max }
+    }
+
+    fn in_flight_bytes_max(&self, segment_bytes: u32) -> u64 {
+        self.in_flight_bytes_max.min(segment_bytes.into())
+    }
+
+    /// Room kept for the blocks of the groups that what is in flight may form: one that is being written, and what
+    /// the queue makes.
+    fn group_reserve(&self, segment_bytes: u32) -> u64 {
+        let groups = self.in_flight_bytes_max(segment_bytes) / writer::GROUP_BYTES_MAX as u64 + 2;
+        groups * 2 * u64::from(self.align_bytes)
     }
 }
 

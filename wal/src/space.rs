@@ -73,6 +73,11 @@ impl Space {
         }
     }
 
+    /// A permit was used: in the queue its record costs less than the worst case.
+    pub fn settle(&mut self, worst: u64, charge: u64) {
+        self.charged -= worst - charge;
+    }
+
     /// A permit was dropped, or its record is durable.
     pub fn give_back(&mut self, bytes: u64, charge: u64) {
         self.charged -= charge;

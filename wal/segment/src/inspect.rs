@@ -53,8 +53,9 @@ pub struct Partial {
 /// # Errors
 /// [`OpenError`] when files cannot be read or are of a newer format; damage is part of the answer.
 pub fn inspect(disk: &dyn Disk, dir: &str, log: u64, floor: u64) -> Result<Inspection, OpenError> {
-    let seal = seal::read_seal(disk, dir, log)?;
+    let (seal, unreadable) = read_seal(disk, dir, log)?;
     let (found, damage) = survey(disk, dir, log, floor, seal)?;
+    let damage = unreadable.or(damage);
     let mut segments = Vec::new();
     for segment in &found.segments {
         segments.push(InspectedSegment {
@@ -78,7 +79,8 @@ pub fn inspect(disk: &dyn Disk, dir: &str, log: u64, floor: u64) -> Result<Inspe
 }
 
 /// Keeps the records before the first damage and gives up the rest: seals the log there, whatever was durable.
-/// Files wholly given up are moved aside, the damaged one is copied aside, and a report is written beside them.
+/// Files wholly given up are moved aside, the damaged one and an older seal are copied aside, and a report is written
+/// beside them.
 ///
 /// # Errors
 /// [`OpenError::Refused`] when there is no damage, or the log is open.
@@ -89,9 +91,9 @@ pub fn recover_partial(
     executor: u64,
     floor: u64,
 ) -> Result<Partial, OpenError> {
-    let before = seal::read_seal(disk, dir, log)?;
+    let (before, unreadable) = read_seal(disk, dir, log)?;
     let (found, damage) = survey(disk, dir, log, floor, before)?;
-    let seal = match (damage, before) {
+    let seal = match (unreadable.or(damage), before) {
         (Some(damage), _) => {
             let seal = Seal { log, end: found.last_seq, executor, given_up_to: found.durable.max(floor) };
             preserve(disk, dir, &found, &seal, before, &damage)?;
@@ -115,6 +117,15 @@ pub fn recover_partial(
     let aside =
         names.into_iter().filter(|name| name.starts_with(&names::aside(&format!("{log:016x}")))).collect();
     Ok(Partial { seal, aside })
+}
+
+/// The seal, or the damage to it.
+fn read_seal(disk: &dyn Disk, dir: &str, log: u64) -> Result<(Option<Seal>, Option<Damage>), OpenError> {
+    match seal::read_seal(disk, dir, log) {
+        Ok(seal) => Ok((seal, None)),
+        Err(OpenError::Damaged { file, offset, what }) => Ok((None, Some(Damage { file, offset, what }))),
+        Err(other) => Err(other),
+    }
 }
 
 fn survey(
@@ -151,6 +162,12 @@ fn preserve(
         let len = last.file.len().map_err(io_at(&last.name))?;
         let bytes = recover::read_all(&*last.file, len).map_err(io_at(&last.name))?;
         write_new(disk, &names::join(dir, &names::aside(&last.name)), &bytes)?;
+    }
+    let seal_name = names::seal(seal.log);
+    if let Ok(file) = disk.open(&names::join(dir, &seal_name)) {
+        let len = file.len().map_err(io_at(&seal_name))?;
+        let bytes = recover::read_all(&*file, len).map_err(io_at(&seal_name))?;
+        write_new(disk, &names::join(dir, &names::aside(&seal_name)), &bytes)?;
     }
     let mut report = format!(
         "log {}\nkept: records up to {}\ngiven up: records {} to {}, which were durable, and any after them\n\

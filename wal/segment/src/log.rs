@@ -15,8 +15,8 @@ use crate::disk::Disk;
 use crate::error::{FilesError, LogError, OpenError};
 use crate::files::{LogFiles, Segment, Spare};
 use crate::format::{
-    self, ENTRY_BYTES, Entry, KIND_MARK, Meta, PREFIX_BYTES, RECORD_HEADER_BYTES, RecordHeader, SegmentHeader, TRAILER_BYTES,
-    Trailer,
+    self, ENTRY_BYTES, Entry, KIND_MARK, Meta, PREFIX_BYTES, RECORD_HEADER_BYTES, RecordHeader,
+    SegmentHeader, TRAILER_BYTES, Trailer,
 };
 use crate::names;
 use crate::recover::{self, Want};
@@ -53,8 +53,19 @@ impl LogOptions {
     /// What a record may take at most, whatever group it lands in: for reserving room ahead.
     #[must_use]
     pub fn charge(&self, payload_len: usize) -> u64 {
-        let blocks = 2 * self.align_bytes as usize;
-        (format::record_bytes(payload_len) + ENTRY_BYTES + PREFIX_BYTES + blocks) as u64
+        (format::record_bytes(payload_len) + ENTRY_BYTES + PREFIX_BYTES) as u64 + self.group_charge()
+    }
+
+    /// As [`LogOptions::charge`], for a record whose group is charged apart, by [`LogOptions::group_charge`].
+    #[must_use]
+    pub fn record_charge(&self, payload_len: usize) -> u64 {
+        self.charge(payload_len) - self.group_charge()
+    }
+
+    /// What a group takes beyond its records: the rest of its last block, and a mark behind it.
+    #[must_use]
+    pub fn group_charge(&self) -> u64 {
+        2 * u64::from(self.align_bytes)
     }
 
     /// The largest payload that segments of this size can promise room for: somewhat below half of one.

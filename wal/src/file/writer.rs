@@ -23,7 +23,7 @@ use crate::space::{Answers, Space, Waiting};
 use crate::{Durability, Permit, Reach, ReadError, ReserveError, Usage, Wal, WalRecord};
 
 /// A group is cut at this many bytes, so that the first record of a long queue does not wait for all of it.
-const GROUP_BYTES_MAX: usize = 4 << 20;
+pub(super) const GROUP_BYTES_MAX: usize = 4 << 20;
 /// Prepared segments that the keeper holds ready.
 const SPARES: usize = 1;
 
@@ -35,6 +35,7 @@ pub(super) struct Shared {
     id: WalId,
     log_options: LogOptions,
     options: FileOptions,
+    group_reserve: u64,
     files: Arc<LogFiles>,
     pub state: Mutex<State>,
     pub writer_wake: Wake,
@@ -98,9 +99,10 @@ impl FileWal {
     pub fn start(id: WalId, log: SegmentLog, options: &FileOptions) -> Self {
         let log_options = options.log_options();
         let files = Arc::clone(log.files());
-        let mut space =
-            Space::new(options.in_flight_bytes_max, log_options.record_bytes_max, options.bytes_max);
-        space.set_room(files.room(), files.used_bytes());
+        let in_flight = options.in_flight_bytes_max(log_options.segment_bytes);
+        let group_reserve = options.group_reserve(log_options.segment_bytes);
+        let mut space = Space::new(in_flight, log_options.record_bytes_max, options.bytes_max);
+        space.set_room(files.room().saturating_sub(group_reserve), files.used_bytes());
         let state = State {
             queue: Vec::new(),
             next: Position(log.next_seq()),
@@ -113,6 +115,7 @@ impl FileWal {
             id,
             log_options,
             options: options.clone(),
+            group_reserve,
             files,
             state: Mutex::new(state),
             writer_wake: Wake::of(options.driver),
@@ -167,12 +170,14 @@ impl Wal for FileWal {
         let bytes = permit.consume();
         let needed = codec::payload_len(&record.kind);
         assert!(needed <= bytes, "a record of {needed} bytes on a permit of {bytes}");
-        let charge = self.shared.log_options.charge(bytes);
+        let worst = self.shared.log_options.charge(bytes);
+        let charge = self.shared.log_options.record_charge(bytes);
         let (position, wake) = {
             let mut state = self.shared.state.lock();
             let position = state.next;
             state.next = position.next();
             if state.phase == Phase::Open {
+                state.space.settle(worst, charge);
                 state.queue.push(Queued { record, bytes: bytes as u64, charge });
             }
             (position, std::mem::take(&mut state.writer_sleeps))
@@ -313,13 +318,18 @@ impl Shared {
         let answers = {
             let mut state = self.state.lock();
             // Under the lock: an older number must not overwrite a newer one.
-            state.space.set_room(self.files.room(), self.files.used_bytes());
+            self.tell_room(&mut state.space);
             if let Some(is_full) = is_full {
                 state.space.set_full(is_full);
             }
             state.space.serve()
         };
         self.answer(answers);
+    }
+
+    fn tell_room(&self, space: &mut Space) {
+        let room = self.files.room().saturating_sub(self.group_reserve);
+        space.set_room(room, self.files.used_bytes());
     }
 
     fn trim(&self, below: Position) -> Result<(), ReadError> {
@@ -431,7 +441,7 @@ impl Writer {
         let answers = {
             let mut state = shared.state.lock();
             state.space.give_back(group.bytes, charge);
-            state.space.set_room(shared.files.room(), shared.files.used_bytes());
+            shared.tell_room(&mut state.space);
             state.space.serve()
         };
         shared.answer(answers);

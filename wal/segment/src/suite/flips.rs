@@ -64,6 +64,25 @@ fn every_flipped_byte_is_found_or_harmless() {
 }
 
 #[test]
+fn every_flipped_byte_of_a_seal_is_found_and_an_operator_can_seal_again() {
+    let (disk, trace) = reference(true);
+    let intact = seal_and_read(&disk, 1, 0).expect("is whole");
+    let path = format!("{DIR}/{}", crate::names::seal(super::LOG));
+    for at in 0..64 {
+        let disk = disk.fork(1);
+        disk.flip(&path, at, 1 << (at % 8));
+        let found =
+            found_or_harmless(&disk, &trace, &intact).unwrap_or_else(|what| panic!("byte {at}: {what}"));
+        assert!(found, "byte {at} is not looked at");
+        let seen = inspect(&disk, DIR, super::LOG, 0).expect("inspects").damage;
+        assert_eq!(seen.map(|damage| damage.file), Some(path.clone()));
+        let again = recover_partial(&disk, DIR, super::LOG, 2, 0).expect("seals again");
+        assert_eq!((again.seal.end, again.seal.executor), (intact.end, 2));
+        assert_eq!(seal_and_read(&disk, 3, trace.acked).expect("is whole").records, intact.records);
+    }
+}
+
+#[test]
 fn every_misplaced_lost_or_foreign_sector_is_found_or_harmless() {
     let (disk, trace) = reference(true);
     let intact = seal_and_read(&disk.fork(1), 1, 0).expect("is whole");
