@@ -19,3 +19,6 @@ pub mod stream;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub(crate) mod upload;
+
+#[cfg(test)]
+mod tests;

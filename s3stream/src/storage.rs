@@ -360,13 +360,13 @@ impl Storage {
     /// The stream is deleted, or moved away: what is cached of it is dropped. What is not uploaded yet is still
     /// uploaded, and keeps its WAL space until then, unless the metadata no longer knows the stream.
     pub fn close_stream(&self, id: StreamId) {
-        let deleted = self.core.objects.stream(id).is_none();
         let streams = &mut *self.streams.lock();
         if let Some(log) = streams.open.remove(&id) {
             streams.closing.insert(id, log);
         }
+        // Those closed before may be uploaded by now.
         streams.closing.retain(|id, log| {
-            let deleted = deleted || self.core.objects.stream(*id).is_none();
+            let deleted = self.core.objects.stream(*id).is_none();
             self.core.cache.close(log.tail(), deleted);
             !log.tail().is_empty()
         });
@@ -447,6 +447,11 @@ impl Storage {
         }
         self.core.set_life(Life::Closed);
         self.tasks.lock().clear();
+    }
+
+    #[cfg(test)]
+    pub(crate) fn core(&self) -> &Arc<Core> {
+        &self.core
     }
 
     #[must_use]

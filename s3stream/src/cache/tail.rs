@@ -110,7 +110,7 @@ impl Tail {
         Some(out)
     }
 
-    /// As `read`, bodies or not. `None`: `from` is not here.
+    /// As `read`, bodies or not, up to where objects have to be read. `None`: at `from` already.
     pub(crate) fn entries_from(
         &self,
         from: Offset,
@@ -120,8 +120,14 @@ impl Tail {
     ) -> Option<Vec<Entry>> {
         let state = self.state.lock();
         let first = state.find(from)?;
+        // Committed and without a body: its WAL may be trimmed.
+        let in_objects = |entry: &Entry| entry.body.is_none() && entry.head.next_offset() <= state.uploaded_to;
+        if in_objects(&state.entries[first]) {
+            return None;
+        }
         let mut taken = Taken::new(upto, max_bytes, at_least_one);
-        Some(state.entries.range(first..).take_while(|entry| taken.takes(&entry.head)).cloned().collect())
+        let entries = state.entries.range(first..).take_while(|entry| !in_objects(entry));
+        Some(entries.take_while(|entry| taken.takes(&entry.head)).cloned().collect())
     }
 
     /// Heads of batches at or after `from`, at most `limit` of them.

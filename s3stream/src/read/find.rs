@@ -229,6 +229,12 @@ fn scan_cached(
     }
 }
 
+/// By its last offset: the log start may lie within the batch.
 async fn at_head(core: &Arc<Core>, tail: &Arc<Tail>, head: &BatchHead) -> Result<Option<Batch>, ReadError> {
-    Ok(read(core, tail, head.base_offset(), head.next_offset(), 0, true).await?.into_iter().next())
+    match read(core, tail, head.last_offset(), head.next_offset(), 0, true).await {
+        Ok(batches) => Ok(batches.into_iter().next()),
+        // Deleted since it was found.
+        Err(ReadError::BelowLogStart { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
 }

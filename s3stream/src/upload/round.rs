@@ -383,14 +383,22 @@ fn skip(tail: &Tail, row: &StreamRow, planned: &Planned) -> Planned {
     }
 }
 
-/// Producer state at `at`: the committed state, and the heads above it. Heads are looked at first: one that is gone by
-/// then is committed, and so in the state.
+/// Producer state at `at`: the committed state, and the heads above it. The state may be one that was being loaded already,
+/// so what became committed meanwhile may have left the log cache: then it is loaded once more.
 async fn state_at(core: &Arc<Core>, tail: &Arc<Tail>, at: Offset) -> Result<Producers, ReadError> {
-    let heads = tail.heads_between(Offset::ZERO, at);
-    let state = load_state(core, tail).await?;
-    let mut producers = state.producers;
-    heads.iter().filter(|head| head.base_offset() >= state.end).for_each(|head| producers.apply(head));
-    Ok(producers)
+    loop {
+        let heads = tail.heads_between(Offset::ZERO, at);
+        let state = load_state(core, tail).await?;
+        let above = heads.partition_point(|head| head.next_offset() <= state.end);
+        let heads = &heads[above..];
+        let whole = state.end >= at || heads.first().is_some_and(|head| head.base_offset() <= state.end);
+        if whole {
+            let mut producers = state.producers;
+            heads.iter().for_each(|head| producers.apply(head));
+            return Ok(producers);
+        }
+        tokio::task::yield_now().await;
+    }
 }
 
 async fn encode(
