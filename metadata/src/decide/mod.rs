@@ -7,7 +7,11 @@
 
 mod compaction;
 mod extents;
+#[cfg(test)]
+mod model;
 mod objects;
+#[cfg(test)]
+mod tests;
 mod topics;
 
 use std::collections::BTreeSet;

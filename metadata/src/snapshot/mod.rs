@@ -240,7 +240,7 @@ impl Builder {
             let at = self.body.len();
             let key_len = put(row, &mut self.body);
             self.rows += 1;
-            let cut = crc32c::crc32c(&self.body[at..at + key_len]) % CHUNK_ROWS_MEAN == 0;
+            let cut = crc32c::crc32c(&self.body[at..at + key_len]).is_multiple_of(CHUNK_ROWS_MEAN);
             if cut || self.rows >= CHUNK_ROWS_MAX || self.body.len() >= CHUNK_BYTES_MAX {
                 self.cut(table);
             }
