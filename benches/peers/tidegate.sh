@@ -3,17 +3,17 @@
 
 tidegate_start() {
   local port admin setting args=()
-  [ -x "$TIDEGATE_BIN" ] || fail "there is no $TIDEGATE_BIN"
+  [ -x "$SUBJECT_BIN" ] || fail "there is no $SUBJECT_BIN"
   port=$(free_port) admin=$(free_port)
-  TIDEGATE_ADDRESS=127.0.0.1:$port
-  for setting in "listeners=PLAINTEXT://$TIDEGATE_ADDRESS" "advertised.listeners=PLAINTEXT://$TIDEGATE_ADDRESS" \
+  SUBJECT_ADDRESS=127.0.0.1:$port
+  for setting in "listeners=PLAINTEXT://$SUBJECT_ADDRESS" "advertised.listeners=PLAINTEXT://$SUBJECT_ADDRESS" \
     "data.dir=$DIR/tidegate" "storage.url=file://$DIR/bucket" wal.medium=file "admin.listener=127.0.0.1:$admin" \
-    ${TIDEGATE_SETTINGS[@]+"${TIDEGATE_SETTINGS[@]}"}; do
+    ${SUBJECT_SETTINGS[@]+"${SUBJECT_SETTINGS[@]}"}; do
     args+=(--set "$setting")
   done
-  "${BROKER_CPU[@]}" "$TIDEGATE_BIN" "${args[@]}" >"$DIR/tidegate.log" 2>&1 &
-  TIDEGATE_PID=$!
-  wait_for_broker tidegate "$TIDEGATE_PID" curl -sf -o /dev/null --max-time 2 "http://127.0.0.1:$admin/readyz"
+  "${BROKER_CPU[@]}" "$SUBJECT_BIN" "${args[@]}" >"$DIR/tidegate.log" 2>&1 &
+  SUBJECT_PID=$!
+  wait_for_broker tidegate "$SUBJECT_PID" curl -sf -o /dev/null --max-time 2 "http://127.0.0.1:$admin/readyz"
 }
 
 # wait_for_broker NAME PID COMMAND...: until COMMAND succeeds; at once with the end of its log if the process ends.
