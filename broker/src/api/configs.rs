@@ -42,6 +42,7 @@ pub async fn describe(
         .iter()
         .map(|resource| {
             let answer = DescribeConfigsResult::default()
+                .with_error_message(None)
                 .with_resource_type(resource.resource_type)
                 .with_resource_name(resource.resource_name.clone());
             match describe_one(broker, resource, &asked, context.version()) {
@@ -90,6 +91,7 @@ fn describe_one(
                 .with_config_source(entry.source.kafka_code())
                 .with_is_sensitive(entry.is_sensitive)
                 .with_synonyms(synonyms.collect());
+            result.documentation = None;
             if version >= 3 {
                 result.config_type = entry.kind.kafka_code();
                 result.documentation = asked.documentation.then(|| text(entry.doc));
@@ -117,6 +119,7 @@ pub async fn incremental_alter(
             alter_one(broker, resource, request.validate_only).await
         };
         let answer = AlterConfigsResourceResponse::default()
+            .with_error_message(None)
             .with_resource_type(resource.resource_type)
             .with_resource_name(resource.resource_name.clone());
         response.responses.push(match outcome {

@@ -52,7 +52,7 @@ pub async fn create(
         } else {
             create_one(broker, topic, request.validate_only).await
         };
-        let answer = CreatableTopicResult::default().with_name(topic.name.clone());
+        let answer = CreatableTopicResult::default().with_name(topic.name.clone()).with_error_message(None);
         response.topics.push(match outcome {
             Ok(created) => created.into_answer(broker, answer, context.version()),
             Err((code, why)) => refused_topic(answer, code, why, context.version()),

@@ -108,7 +108,11 @@ async fn accept(listener: TcpListener, broker: Arc<Broker>, stop: watch::Receive
         let (read, write) = stream.into_split();
         let client = Client { listener: "PLAINTEXT".into(), host: peer.ip() };
         let surface = Surface { broker: Arc::clone(&broker), client };
-        tokio::spawn(connection::serve(read, write, surface, limits, stop.clone()));
+        let stop = stop.clone();
+        tokio::spawn(async move {
+            let end = connection::serve(read, write, surface, limits, stop).await;
+            tracing::debug!(%peer, "connection ended: {end}");
+        });
     }
 }
 

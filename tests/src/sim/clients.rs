@@ -28,7 +28,6 @@ use super::world::World;
 pub const TOPIC: &str = "payments";
 pub const PARTITIONS: i32 = 3;
 const PRODUCERS: u32 = 3;
-const BATCHES: u64 = 120;
 const PIPELINE: usize = 3;
 
 const PRODUCE: i16 = 0;
@@ -108,19 +107,18 @@ impl Producer {
 
     async fn run(mut self) {
         let mut unacked: Vec<Batch> = Vec::new();
-        let mut batches_left = BATCHES;
         loop {
             let mut conn = match self.connect().await {
                 Ok(conn) => conn,
-                Err(_) => {
+                Err(error) => {
+                    tracing::debug!(producer = self.n, %error, "connect");
                     sleep(Duration::from_millis(100 + self.random.below(200))).await;
                     continue;
                 }
             };
             loop {
-                while unacked.len() < PIPELINE && batches_left > 0 {
+                while unacked.len() < PIPELINE && self.world.clock.ms() < self.world.produce_until_ms {
                     unacked.push(self.draw());
-                    batches_left -= 1;
                 }
                 if unacked.is_empty() {
                     return;
@@ -143,7 +141,7 @@ impl Producer {
         let create = CreateTopicsRequest::default().with_topics(vec![topic]).with_timeout_ms(5_000);
         let _: CreateTopicsResponse = conn.call(CREATE_TOPICS, 7, &create).await?;
         if self.id.is_none() {
-            let ask = InitProducerIdRequest::default().with_transaction_timeout_ms(1_000);
+            let ask = InitProducerIdRequest::default().with_transactional_id(None).with_transaction_timeout_ms(1_000);
             let given: InitProducerIdResponse = conn.call(INIT_PRODUCER_ID, 4, &ask).await?;
             if given.error_code != 0 {
                 return Err(io::Error::other("no producer id"));
@@ -230,5 +228,5 @@ fn request(batch: &Batch) -> ProduceRequest {
     let data =
         PartitionProduceData::default().with_index(batch.partition).with_records(Some(batch.bytes.clone()));
     let topic = TopicProduceData::default().with_name(topic()).with_partition_data(vec![data]);
-    ProduceRequest::default().with_acks(-1).with_timeout_ms(5_000).with_topic_data(vec![topic])
+    ProduceRequest::default().with_transactional_id(None).with_acks(-1).with_timeout_ms(5_000).with_topic_data(vec![topic])
 }

@@ -43,8 +43,9 @@ pub struct Run {
 #[must_use]
 pub fn run(seed: u64) -> Run {
     let history = History::new();
-    let world = World::new(seed, history.clone());
     let random = SeededRandom::new(seed ^ 0x5EED_0001);
+    let mut plan = Plan::draw(&random);
+    let world = World::new(seed, plan.faults_until_ms + 2_000, history.clone());
     let mut builder = turmoil::Builder::new();
     builder
         .rng_seed(seed)
@@ -58,7 +59,6 @@ pub fn run(seed: u64) -> Run {
     let finished = Rc::new(RefCell::new(0usize));
     let clients = clients::spawn(&mut sim, &world, &finished);
 
-    let mut plan = Plan::draw(&random);
     let outcome = drive(&mut sim, &world, &mut plan, &random, || *finished.borrow() == clients);
     let simulated_ms = u64::try_from(sim.elapsed().as_millis()).unwrap_or(u64::MAX);
     let violation = outcome.err().or_else(|| history.violation());
@@ -147,7 +147,7 @@ fn drive(
             restart(sim, world, false);
         }
         if now_ms >= plan.next_ms {
-            plan.next_ms = now_ms + 300 + random.below(4_000);
+            plan.next_ms = now_ms + 200 + random.below(2_000);
             inject(sim, world, plan, random);
         }
     }

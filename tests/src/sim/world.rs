@@ -11,7 +11,7 @@ use tidegate_common::clock::Clock;
 use tidegate_common::random::{Random, SeededRandom};
 use tidegate_s3stream::io::fault::{Fault, FaultStore, Faults, Op};
 use tidegate_s3stream::io::sim_store::{Latency, SimStore};
-use tidegate_segment::disk::SimDisk;
+use tidegate_segment::disk::sim::SimDisk;
 
 use super::history::History;
 
@@ -48,6 +48,8 @@ impl Clock for SimClock {
 
 pub struct World {
     pub seed: u64,
+    /// Producers send new batches until then, past the last fault.
+    pub produce_until_ms: u64,
     pub history: History,
     pub clock: Arc<SimClock>,
     pub disk: SimDisk,
@@ -61,7 +63,7 @@ pub struct World {
 }
 
 impl World {
-    pub fn new(seed: u64, history: History) -> Arc<Self> {
+    pub fn new(seed: u64, produce_until_ms: u64, history: History) -> Arc<Self> {
         let bucket = Arc::new(SimStore::new(
             Arc::new(SeededRandom::new(seed ^ 0xB0C4E7)),
             Latency { call_us: 500..8_000, bytes_per_s: 50_000_000 },
@@ -70,6 +72,7 @@ impl World {
         let (store, faults) = FaultStore::new(inner, Arc::new(SeededRandom::new(seed ^ 0xFA_0175)));
         Arc::new(Self {
             seed,
+            produce_until_ms,
             clock: Arc::new(SimClock { history: history.clone(), ..SimClock::default() }),
             history,
             disk: SimDisk::new(seed ^ 0xD15C),
@@ -105,7 +108,7 @@ impl World {
     }
 
     pub fn store_faults(&self, random: &SeededRandom) {
-        let mut rate =
+        let rate =
             |op, fault, max: u64| self.faults.rate(op, fault, u32::try_from(random.below(max)).unwrap_or(0));
         rate(Op::Put, Fault::Unavailable, 150);
         rate(Op::Put, Fault::AnswerLost, 150);
