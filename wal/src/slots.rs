@@ -133,7 +133,7 @@ impl SlotStore {
         let whole = |&&(slot, first, count): &&(u64, Position, usize)| {
             slot >= old && first.0 + count as u64 <= below.0
         };
-        let Some(&(last, first, count)) = places.iter().filter(whole).next_back() else { return };
+        let Some(&(last, first, count)) = places.iter().rfind(whole) else { return };
         self.marks.lock().insert(id, (last + 1, Position(first.0 + count as u64)));
         self.slots.lock().retain(|(wal, slot), _| *wal != id || *slot > last);
     }

@@ -41,6 +41,8 @@ pub enum FilesError {
     Sync { place: String, source: io::Error },
     #[error("{place}: {source}")]
     Io { place: String, source: io::Error },
+    #[error(transparent)]
+    Damaged(#[from] ReadError),
 }
 
 /// Why a record cannot be read back.

@@ -136,18 +136,21 @@ impl LogFiles {
         while let Some(segment) = self.oldest_below(below) {
             let io = |source| FilesError::Io { place: segment.path.clone(), source };
             let sync = |source| FilesError::Sync { place: self.dir.clone(), source };
-            if self.spares() < spares_wanted && segment.len == u64::from(self.options.segment_bytes) {
-                let number = self.take_number();
-                let path = self.path(number);
-                self.disk.rename(&segment.path, &path).map_err(io)?;
-                self.disk.sync_dir(&self.dir).map_err(sync)?;
-                let spare = Spare { number, path, file: segment.file.clone() };
-                self.inner.lock().spares.push_back(spare);
-            } else {
-                self.disk.remove(&segment.path).map_err(io)?;
-                self.disk.sync_dir(&self.dir).map_err(sync)?;
+            let number = (self.spares() < spares_wanted
+                && segment.len == u64::from(self.options.segment_bytes))
+            .then(|| self.take_number());
+            match number {
+                Some(number) => self.disk.rename(&segment.path, &self.path(number)).map_err(io)?,
+                None => self.disk.remove(&segment.path).map_err(io)?,
             }
-            self.inner.lock().segments.retain(|s| s.number != segment.number);
+            self.disk.sync_dir(&self.dir).map_err(sync)?;
+            let mut inner = self.inner.lock();
+            // In one step: nobody finds the segment once its file may be written anew.
+            inner.segments.retain(|s| s.number != segment.number);
+            if let Some(number) = number {
+                let spare = Spare { number, path: self.path(number), file: segment.file.clone() };
+                inner.spares.push_back(spare);
+            }
             removed += 1;
         }
         Ok(removed)

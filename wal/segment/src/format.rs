@@ -237,6 +237,12 @@ impl Trailer {
         sealed(out.bytes)
     }
 
+    /// Seq of the segment's last record; one below its first when it has none.
+    #[must_use]
+    pub fn last_seq(&self) -> u64 {
+        (self.first_seq - 1).saturating_add(self.count.into())
+    }
+
     /// The trailer of the segment with `header`, if `bytes` is it.
     #[must_use]
     pub fn decode(bytes: &[u8], header: &SegmentHeader) -> Option<Self> {

@@ -65,7 +65,7 @@ pub(crate) struct FoundSegment {
 
 impl FoundSegment {
     fn next_seq(&self) -> u64 {
-        self.header.first_seq + self.records.len() as u64
+        self.header.first_seq.saturating_add(self.records.len() as u64)
     }
 }
 
@@ -153,7 +153,7 @@ fn damage(found: &Found, dir: &str, log: u64, broken: Option<(String, String)>) 
 
 fn cut(found: &mut Found, end: u64) {
     while let Some(last) = found.segments.last_mut() {
-        let keep = (end + 1).saturating_sub(last.header.first_seq) as usize;
+        let keep = end.saturating_add(1).saturating_sub(last.header.first_seq) as usize;
         if keep > 0 || found.segments.len() == 1 {
             let last = found.segments.last_mut().expect("just seen");
             last.records.truncate(keep);
@@ -225,7 +225,7 @@ fn read_segment(file: &dyn File, path: &str, log: u64, number: u32, want: Want) 
     if !(want.scan_all || want.payloads)
         && let Some((header, trailer, records)) = trusted_footer(file, path, log, number, len)?
     {
-        let durable = header.first_seq - 1 + u64::from(trailer.count);
+        let durable = trailer.last_seq();
         let used = records.last().map_or(header.align_bytes, |r| r.offset + r.payload_len);
         let content = Content { records, chain: trailer.last_crc, stop: None, trusted: true, used };
         return Ok(Read { content: Ok((header, content)), durable });

@@ -78,7 +78,7 @@ pub(crate) fn scan(bytes: &Bytes, header: &SegmentHeader) -> Scan {
                         payload: Some(payload),
                         crc,
                     });
-                    next += 1;
+                    next = next.saturating_add(1);
                 }
                 at = end;
             }
@@ -97,7 +97,7 @@ pub(crate) fn scan(bytes: &Bytes, header: &SegmentHeader) -> Scan {
     }
     found.durable = found.durable.max(durable_claims(bytes, at, header.log, header.number));
     if let Some((trailer, _)) = footer(bytes, header) {
-        found.durable = found.durable.max(trailer.first_seq - 1 + u64::from(trailer.count));
+        found.durable = found.durable.max(trailer.last_seq());
     }
     found
 }

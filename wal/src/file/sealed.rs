@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use tidegate_common::{Position, WalId};
-use tidegate_segment::{FoundRecord, SealedLog};
+use tidegate_segment::{FilesError, FoundRecord, SealedLog};
 
 use super::{Driver, decoded, rim};
 use crate::{IndexEntry, ReadError, SealedWal, WalRecord, codec};
@@ -79,7 +79,10 @@ impl SealedWal for FileSealed {
         let log = Arc::clone(&self.log);
         async move {
             let trimmed = rim::blocking(self.driver, move || log.trim(below.0)).await;
-            trimmed.map(drop).map_err(|error| ReadError::Io(error.to_string()))
+            trimmed.map(drop).map_err(|error| match error {
+                FilesError::Damaged(damage) => damage.into(),
+                other => ReadError::Io(other.to_string()),
+            })
         }
         .boxed()
     }

@@ -73,8 +73,8 @@ async fn workload(disk: &SimDisk, seed: u64, count: u64) -> Position {
         }
     }
     wal.close().await;
-    let upto = durable.borrow().upto();
-    upto
+    let told = *durable.borrow();
+    told.upto()
 }
 
 /// The records of a log, which must be those that [`workload`] writes.

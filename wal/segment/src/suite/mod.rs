@@ -6,6 +6,7 @@
 mod crash;
 mod faults;
 mod flips;
+mod formats;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
