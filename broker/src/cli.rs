@@ -53,13 +53,21 @@ pub enum ConfigCommand {
 #[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 pub enum WalCommand {
     /// Print what a WAL directory holds, and what is damaged
-    Inspect { dir: PathBuf },
+    Inspect {
+        dir: PathBuf,
+        /// Position up to which records are known durable from elsewhere, as the broker's error says
+        #[arg(long, default_value_t = 0)]
+        floor: u64,
+    },
     /// Open a damaged WAL, giving up what cannot be read
     Recover {
         /// Confirms that acknowledged records are lost for good
         #[arg(long, required = true)]
         partial: bool,
         dir: PathBuf,
+        /// As for inspect
+        #[arg(long, default_value_t = 0)]
+        floor: u64,
     },
 }
 
@@ -131,9 +139,9 @@ mod tests {
             command("config explain data.dir"),
             Some(Command::Config { command: explain(Some("data.dir")) })
         );
-        let inspect = WalCommand::Inspect { dir: "d".into() };
+        let inspect = WalCommand::Inspect { dir: "d".into(), floor: 0 };
         assert_eq!(command("wal inspect d"), Some(Command::Wal { command: inspect }));
-        let recover = WalCommand::Recover { partial: true, dir: "d".into() };
+        let recover = WalCommand::Recover { partial: true, dir: "d".into(), floor: 0 };
         assert_eq!(command("wal recover --partial d"), Some(Command::Wal { command: recover }));
     }
 

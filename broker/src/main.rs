@@ -33,12 +33,12 @@ fn act(cli: Cli) -> Result<(), String> {
             print!("{}", config::explain(key.as_deref()).map_err(|e| e.to_string())?);
             Ok(())
         }
-        Some(Command::Wal { command: WalCommand::Inspect { dir } }) => {
-            print!("{}", wal_tools::inspect(&dir)?);
+        Some(Command::Wal { command: WalCommand::Inspect { dir, floor } }) => {
+            print!("{}", wal_tools::inspect(&dir, floor)?);
             Ok(())
         }
-        Some(Command::Wal { command: WalCommand::Recover { dir, .. } }) => {
-            print!("{}", wal_tools::recover_partial(&dir)?);
+        Some(Command::Wal { command: WalCommand::Recover { dir, floor, .. } }) => {
+            print!("{}", wal_tools::recover_partial(&dir, floor)?);
             Ok(())
         }
         None => {

@@ -40,17 +40,17 @@ impl Pending {
         })
     }
 
-    fn expect_one(&self) {
+    pub(crate) fn expect_one(&self) {
         self.state.fetch_add(1, Ordering::AcqRel);
     }
 
-    fn one_done(&self) {
+    pub(crate) fn one_done(&self) {
         if self.state.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.notify.notify_one();
         }
     }
 
-    fn kill(&self) {
+    pub(crate) fn kill(&self) {
         self.dead.store(true, Ordering::Release);
         self.notify.notify_one();
     }

@@ -136,6 +136,7 @@ pub async fn run_loops(broker: Arc<Broker>) -> String {
         why = keep_lease(&broker) => why,
         () = follow_image(&broker) => "the metadata node stopped".into(),
         () = crate::retention::run(Arc::clone(&broker)) => "retention stopped".into(),
+        () = open_leftovers(&broker) => "opening partitions stopped".into(),
     }
 }
 
@@ -184,7 +185,7 @@ async fn adopt_former(
             continue;
         }
         let floor = Position(row.trim.0.saturating_sub(1));
-        let sealed = seams.medium.seal(row.id, incarnation, floor).await?;
+        let sealed = seams.medium.seal(row.id, incarnation, floor).await.map_err(|e| with_floor(e, floor))?;
         let end = sealed.end();
         let command = Command::SealWal { wal: row.id, executor: incarnation, end };
         match seams.metadata.propose_one(command).await? {
@@ -205,6 +206,16 @@ async fn adopt_former(
         }
     }
     Ok(tails)
+}
+
+/// Names the floor that the tools need to see the same damage.
+fn with_floor(error: OpenError, floor: Position) -> OpenError {
+    match error {
+        OpenError::Damaged { file, offset, what } if floor > Position::ZERO => {
+            OpenError::Damaged { file, offset, what: format!("{what} (known durable up to {floor}: add --floor {floor})") }
+        }
+        other => other,
+    }
 }
 
 /// A WAL in the state that is not on disk: registered and never made (the start died between), or deleted on disk with
@@ -244,6 +255,20 @@ async fn keep_lease(broker: &Broker) -> String {
         tokio::time::sleep(Duration::from_millis(RENEWAL_MS)).await;
         if !renew_once(broker).await {
             return "another incarnation of this broker has registered: this one is fenced".into();
+        }
+    }
+}
+
+/// Takes partitions whose creator died, or lost the quorum, between creating and opening them.
+async fn open_leftovers(broker: &Broker) {
+    const EVERY: Duration = Duration::from_secs(5);
+    loop {
+        tokio::time::sleep(EVERY).await;
+        let streams = broker.unopened_streams();
+        if !streams.is_empty()
+            && let Err(error) = broker.open_streams(streams).await
+        {
+            tracing::warn!(%error, "partitions without an owner could not be opened");
         }
     }
 }

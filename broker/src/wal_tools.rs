@@ -42,7 +42,7 @@ fn open(dir: &Path) -> Result<Place, String> {
 ///
 /// # Errors
 /// One line when the directory cannot be read.
-pub fn inspect(dir: &Path) -> Result<String, String> {
+pub fn inspect(dir: &Path, floor: u64) -> Result<String, String> {
     let place = open(dir)?;
     let logs = logs_in(&place.disk, &place.dir).map_err(|e| e.to_string())?;
     let mut out = String::new();
@@ -50,7 +50,7 @@ pub fn inspect(dir: &Path) -> Result<String, String> {
         out.push_str("no WAL here\n");
     }
     for log in logs {
-        let found = inspect_log(&place.disk, &place.dir, log, 0).map_err(|e| e.to_string())?;
+        let found = inspect_log(&place.disk, &place.dir, log, floor).map_err(|e| e.to_string())?;
         let _ =
             writeln!(out, "WAL {log}: ends at position {}, known durable up to {}", found.end, found.durable);
         match found.seal {
@@ -91,15 +91,15 @@ pub fn inspect(dir: &Path) -> Result<String, String> {
 ///
 /// # Errors
 /// One line when nothing is damaged or the directory cannot be changed.
-pub fn recover_partial(dir: &Path) -> Result<String, String> {
+pub fn recover_partial(dir: &Path, floor: u64) -> Result<String, String> {
     let place = open(dir)?;
     let mut out = String::new();
     for log in logs_in(&place.disk, &place.dir).map_err(|e| e.to_string())? {
-        let found = inspect_log(&place.disk, &place.dir, log, 0).map_err(|e| e.to_string())?;
+        let found = inspect_log(&place.disk, &place.dir, log, floor).map_err(|e| e.to_string())?;
         if found.damage.is_none() && !found.seal.is_some_and(|s| s.is_partial()) {
             continue;
         }
-        let done = recover_log(&place.disk, &place.dir, log, OPERATOR, 0).map_err(|e| e.to_string())?;
+        let done = recover_log(&place.disk, &place.dir, log, OPERATOR, floor).map_err(|e| e.to_string())?;
         let _ = writeln!(
             out,
             "WAL {log}: kept up to position {}; given up: positions {} to {} that were known durable",

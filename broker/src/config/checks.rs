@@ -2,7 +2,7 @@
 //!
 //! Invariants: each rule names the key to change, and what to change it to.
 
-use super::settings::{Config, WAL_FRAME_BYTES_MAX};
+use super::settings::{Config, WAL_SEGMENT_RESERVE_BYTES, wal_batch_bytes_max};
 use super::value::list;
 use super::values::Values;
 use crate::logging::{self, LoggingError};
@@ -39,10 +39,10 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
         format!("raise socket.request.max.bytes to {message} or more"),
     );
     check(
-        message + WAL_FRAME_BYTES_MAX <= wal.segment_bytes,
+        message <= wal_batch_bytes_max(wal.segment_bytes),
         "message.max.bytes",
-        format!("does not fit a WAL segment (wal.segment.bytes is {})", wal.segment_bytes),
-        format!("raise wal.segment.bytes to {} or more", message + WAL_FRAME_BYTES_MAX),
+        format!("does not fit half a WAL segment (wal.segment.bytes is {})", wal.segment_bytes),
+        format!("raise wal.segment.bytes to {} or more", 2 * message + WAL_SEGMENT_RESERVE_BYTES),
     );
     check(
         wal.segment_bytes.saturating_mul(4) <= wal.bytes_max,

@@ -20,8 +20,13 @@ use super::machine::Machine;
 use super::values::Values;
 use super::{location, table};
 
-/// What a WAL record adds to its batch, at most; the check of message.max.bytes leaves this much room.
-pub(super) const WAL_FRAME_BYTES_MAX: u64 = 4096;
+/// What a WAL segment needs besides its largest batch, twice over.
+pub(super) const WAL_SEGMENT_RESERVE_BYTES: u64 = 256 << 10;
+
+/// The largest batch that a WAL segment of this size takes: a roll must never leave more than half of one unused.
+pub(super) fn wal_batch_bytes_max(segment_bytes: u64) -> u64 {
+    segment_bytes.saturating_sub(WAL_SEGMENT_RESERVE_BYTES) / 2
+}
 
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -173,7 +178,7 @@ impl Config {
     /// WAL segment.
     #[must_use]
     pub fn batch_bytes_max(&self) -> u64 {
-        u64::from(self.connections.request_bytes_max).min(self.wal.segment_bytes - WAL_FRAME_BYTES_MAX)
+        u64::from(self.connections.request_bytes_max).min(wal_batch_bytes_max(self.wal.segment_bytes))
     }
 
     /// The configuration of checked values, and the controller listeners that are left out.

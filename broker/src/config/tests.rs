@@ -322,7 +322,7 @@ fn keys_that_contradict_each_other_are_refused_with_the_one_to_change() {
         ),
         (
             &["message.max.bytes=1048576", "wal.segment.bytes=1MiB"],
-            "--set: message.max.bytes=1048576: does not fit a WAL segment",
+            "--set: message.max.bytes=1048576: does not fit half a WAL segment",
             "raise wal.segment.bytes to 1052672",
         ),
         (

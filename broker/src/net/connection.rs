@@ -302,3 +302,6 @@ async fn write_all_vectored<W: AsyncWrite + Unpin>(write: &mut W, chunks: &[Byte
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;
