@@ -279,7 +279,9 @@ mod tests {
     use super::*;
 
     fn budget(produce: u64, log: u64) -> MemoryBudget {
-        MemoryBudget::new(Limits([0; 7]).with(Share::Produce, produce).with(Share::LogCache, log).with(Share::Requests, 10))
+        MemoryBudget::new(
+            Limits([0; 7]).with(Share::Produce, produce).with(Share::LogCache, log).with(Share::Requests, 10),
+        )
     }
 
     #[test]

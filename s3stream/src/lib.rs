@@ -14,6 +14,7 @@ pub(crate) mod gc;
 pub mod io;
 pub mod manager;
 pub(crate) mod read;
+pub mod settings;
 pub mod storage;
 pub mod stream;
 #[cfg(any(test, feature = "testing"))]

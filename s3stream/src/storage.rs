@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::FutureExt;
 use parking_lot::Mutex;
 use thiserror::Error;
 use tidegate_common::clock::SharedClock;
@@ -19,7 +20,7 @@ use tidegate_common::{BatchHead, Incarnation, Lineage, ObjectId, Offset, Positio
 use tidegate_wal::{SealedWal, Wal, WalMedium};
 use tokio::sync::watch;
 
-use crate::budget::{Limits, MemoryBudget, Share};
+use crate::budget::MemoryBudget;
 use crate::cache::flight::Flights;
 use crate::cache::log::LogCache;
 use crate::cache::lru::Lru;
@@ -28,6 +29,7 @@ use crate::io::{IoSettings, ObjectIo};
 use crate::manager::ObjectManager;
 use crate::read::blocks::ObjectReader;
 use crate::read::parts::{Directory, SliceEntry};
+pub use crate::settings::Settings;
 use crate::stream::{StreamLog, StreamState};
 use crate::upload::Task;
 
@@ -56,99 +58,6 @@ pub struct Published {
     pub head: BatchHead,
     /// `None`: read back from the WAL when needed.
     pub body: Option<Bytes>,
-}
-
-/// Plain values; the defaults are the documented ones.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Settings {
-    /// `storage.upload.bytes`: a round starts when this much is published and not uploaded.
-    pub upload_bytes: u64,
-    /// `storage.upload.age.ms`: a round starts when the oldest such batch is this old.
-    pub upload_age_ms: u64,
-    /// A stream with this much in one round, or in set objects, gets a stream object of its own.
-    pub split_bytes: u64,
-    /// Upload rounds in memory at once.
-    pub rounds_in_memory: usize,
-    /// PUTs of one round at once.
-    pub puts_in_flight: usize,
-    /// Live set objects above which the oldest are merged or split.
-    pub set_objects_max: usize,
-    /// A set object is old enough for merging: `split_bytes` over this time is the rate above which a partition's bytes
-    /// are PUT at most twice.
-    pub compact_age_ms: u64,
-    /// Bytes of output that one compaction holds in memory.
-    pub compact_bytes: u64,
-    pub compact_interval_ms: u64,
-    pub gc_interval_ms: u64,
-    /// Keys in one delete request.
-    pub gc_batch: usize,
-    /// Stream objects in one leaf.
-    pub leaf_objects: usize,
-    /// Target length of a block.
-    pub block_bytes: usize,
-    /// All shares of the budget together.
-    pub memory_bytes: u64,
-    pub log_cache_bytes: u64,
-    pub block_cache_bytes: u64,
-    pub footer_cache_bytes: u64,
-    /// Bytes of object reads in flight.
-    pub loads_bytes: u64,
-    /// The longest range that one GET asks for.
-    pub get_bytes_max: u64,
-    pub read_ahead_bytes_max: u64,
-    pub prepared_ttl_ms: u64,
-    pub retry_ms_max: u64,
-    /// Producer sections that a load of producer state replays at most.
-    pub replay_bytes_max: u64,
-    /// Slices that it replays at most.
-    pub replay_slices_max: u32,
-    /// A block cache whose content depends on nothing but the calls made: for the simulation.
-    pub deterministic_cache: bool,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        const MIB: u64 = 1 << 20;
-        Self {
-            upload_bytes: 64 * MIB,
-            upload_age_ms: 60_000,
-            split_bytes: 8 * MIB,
-            rounds_in_memory: 2,
-            puts_in_flight: 4,
-            set_objects_max: 128,
-            compact_age_ms: 20 * 60_000,
-            compact_bytes: 64 * MIB,
-            compact_interval_ms: 10_000,
-            gc_interval_ms: 10_000,
-            gc_batch: 1000,
-            leaf_objects: 1024,
-            block_bytes: 256 << 10,
-            memory_bytes: 1024 * MIB,
-            log_cache_bytes: 256 * MIB,
-            block_cache_bytes: 192 * MIB,
-            footer_cache_bytes: 32 * MIB,
-            loads_bytes: 64 * MIB,
-            get_bytes_max: 8 * MIB,
-            read_ahead_bytes_max: 16 * MIB,
-            prepared_ttl_ms: 10 * 60_000,
-            retry_ms_max: 5_000,
-            replay_bytes_max: 16 * MIB,
-            replay_slices_max: 64,
-            deterministic_cache: false,
-        }
-    }
-}
-
-impl Settings {
-    /// The budget that these settings ask for: fixed shares for what they name, the rest of the total for the network.
-    #[must_use]
-    pub fn limits(&self) -> Limits {
-        let usual = Limits::of(self.memory_bytes);
-        usual
-            .with(Share::LogCache, self.log_cache_bytes)
-            .with(Share::BlockCache, self.block_cache_bytes)
-            .with(Share::Uploads, usual.get(Share::Uploads).max(self.upload_bytes * self.rounds_in_memory as u64))
-    }
 }
 
 /// What happened, for metrics. Every hook does nothing by default.
@@ -286,6 +195,14 @@ impl Core {
         });
     }
 
+    /// A loop that panics met a broken invariant: this incarnation must not go on as if it were uploading.
+    async fn guard(self: Arc<Self>, name: &'static str, work: impl Future<Output = ()> + Send) {
+        if std::panic::AssertUnwindSafe(work).catch_unwind().await.is_err() {
+            self.observer.damage(&format!("the {name} loop panicked"));
+            self.fence();
+        }
+    }
+
     /// The quorum said that this incarnation is fenced: everything stops, for good.
     pub(crate) fn fence(&self) {
         let first = self.life.send_if_modified(|life| {
@@ -352,12 +269,13 @@ impl Storage {
         if let Some(log) = streams.open.get(&id) {
             return log.clone();
         }
-        let log = streams.closing.remove(&id).unwrap_or_else(|| Arc::new(StreamLog::new(id, self.core.clone())));
+        let log =
+            streams.closing.remove(&id).unwrap_or_else(|| Arc::new(StreamLog::new(id, self.core.clone())));
         streams.open.insert(id, log.clone());
         log
     }
 
-    /// The stream is deleted, or moved away: what is cached of it is dropped. What is not uploaded yet is still
+    /// The stream is deleted, or moved away, and its handle is no longer used: what is cached of it is dropped. What is not uploaded yet is still
     /// uploaded, and keeps its WAL space until then, unless the metadata no longer knows the stream.
     pub fn close_stream(&self, id: StreamId) {
         let streams = &mut *self.streams.lock();
@@ -373,7 +291,9 @@ impl Storage {
     }
 
     /// Takes over a sealed WAL at start: its entries at or above each stream's committed end enter the cache, in WAL
-    /// order. Bodies stay in the WAL. When all is uploaded the WAL is deleted.
+    /// order. Bodies stay in the WAL. When all is uploaded the WAL is deleted. WALs are adopted in the order of their
+    /// ids, before [`Storage::spawn`], and once the rows here are at least as new as the seal: a stream that they do not
+    /// know then is deleted.
     ///
     /// # Errors
     /// [`AdoptError::Hole`] when the log does not continue what is committed; nothing is taken over then.
@@ -415,9 +335,10 @@ impl Storage {
     /// Starts the upload, compaction and deletion loops. Once, within a runtime.
     pub fn spawn(self: &Arc<Self>) {
         let mut tasks = self.tasks.lock();
-        tasks.push(Task::spawn(crate::upload::run(self.core.clone())));
-        tasks.push(Task::spawn(crate::compact::run(self.core.clone())));
-        tasks.push(Task::spawn(crate::gc::run(self.core.clone())));
+        tasks.push(Task::spawn(self.core.clone().guard("upload", crate::upload::run(self.core.clone()))));
+        tasks
+            .push(Task::spawn(self.core.clone().guard("compaction", crate::compact::run(self.core.clone()))));
+        tasks.push(Task::spawn(self.core.clone().guard("deletion", crate::gc::run(self.core.clone()))));
     }
 
     /// Uploads all that is published by now. Returns when it is committed.
@@ -443,7 +364,10 @@ impl Storage {
         self.core.set_life(Life::Closing);
         let flushed = tokio::time::timeout(flush_within, self.flush()).await;
         if !matches!(flushed, Ok(Ok(()))) {
-            tracing::warn!(backlog_bytes = self.backlog().bytes, "stopping with records that are only in the WAL");
+            tracing::warn!(
+                backlog_bytes = self.backlog().bytes,
+                "stopping with records that are only in the WAL"
+            );
         }
         self.core.set_life(Life::Closed);
         self.tasks.lock().clear();

@@ -78,7 +78,13 @@ impl StreamLog {
 
     /// As [`StreamLog::read`] when all of it is in memory. `None`: it is not, `read` is needed.
     #[must_use]
-    pub fn read_cached(&self, from: Offset, upto: Offset, max_bytes: usize, at_least_one: bool) -> Option<Vec<Batch>> {
+    pub fn read_cached(
+        &self,
+        from: Offset,
+        upto: Offset,
+        max_bytes: usize,
+        at_least_one: bool,
+    ) -> Option<Vec<Batch>> {
         if from >= upto {
             return Some(Vec::new());
         }
@@ -125,7 +131,11 @@ impl StreamLog {
     ///
     /// # Errors
     /// See [`ReadError`].
-    pub async fn batch_of_max_timestamp(&self, from: Offset, upto: Offset) -> Result<Option<Batch>, ReadError> {
+    pub async fn batch_of_max_timestamp(
+        &self,
+        from: Offset,
+        upto: Offset,
+    ) -> Result<Option<Batch>, ReadError> {
         crate::read::batch_of_max_timestamp(&self.core, &self.tail, from, upto).await
     }
 

@@ -48,7 +48,6 @@ impl<K: Ord + Clone, V: Clone> Flights<K, V> {
         flying.insert(key.clone(), waiting.clone());
         Claim::Mine(Landing { key: key.clone(), flying: self.flying.clone(), outcome }, Joined(waiting))
     }
-
 }
 
 impl<K: Ord, V> Landing<K, V> {

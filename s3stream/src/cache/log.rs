@@ -96,7 +96,12 @@ pub(crate) enum Due {
 }
 
 impl LogCache {
-    pub(crate) fn new(budget: &MemoryBudget, clock: SharedClock, limit_bytes: u64, upload_bytes: u64) -> Self {
+    pub(crate) fn new(
+        budget: &MemoryBudget,
+        clock: SharedClock,
+        limit_bytes: u64,
+        upload_bytes: u64,
+    ) -> Self {
         let order = Order {
             segments: VecDeque::new(),
             first: 0,

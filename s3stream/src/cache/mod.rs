@@ -3,5 +3,7 @@
 pub mod block;
 pub(crate) mod flight;
 pub(crate) mod log;
+#[cfg(test)]
+mod log_tests;
 pub(crate) mod lru;
 pub(crate) mod tail;

@@ -71,7 +71,12 @@ pub(crate) struct Freed {
 
 impl Tail {
     pub(crate) fn new(stream: StreamId) -> Self {
-        Self { stream, state: Mutex::new(State::default()), planned: Mutex::new(None), ahead: Mutex::default() }
+        Self {
+            stream,
+            state: Mutex::new(State::default()),
+            planned: Mutex::new(None),
+            ahead: Mutex::default(),
+        }
     }
 
     /// Adds the next batch. `None` when the stream is dead; else whether it is the first of its segment.
@@ -92,7 +97,13 @@ impl Tail {
     }
 
     /// Whole batches from the one that contains `from`, as long as every body is at hand. `None`: not here.
-    pub(crate) fn read(&self, from: Offset, upto: Offset, max_bytes: usize, at_least_one: bool) -> Option<Vec<Batch>> {
+    pub(crate) fn read(
+        &self,
+        from: Offset,
+        upto: Offset,
+        max_bytes: usize,
+        at_least_one: bool,
+    ) -> Option<Vec<Batch>> {
         let state = self.state.lock();
         let first = state.find(from)?;
         let mut taken = Taken::new(upto, max_bytes, at_least_one);
@@ -121,7 +132,8 @@ impl Tail {
         let state = self.state.lock();
         let first = state.find(from)?;
         // Committed and without a body: its WAL may be trimmed.
-        let in_objects = |entry: &Entry| entry.body.is_none() && entry.head.next_offset() <= state.uploaded_to;
+        let in_objects =
+            |entry: &Entry| entry.body.is_none() && entry.head.next_offset() <= state.uploaded_to;
         if in_objects(&state.entries[first]) {
             return None;
         }
@@ -231,7 +243,11 @@ impl State {
 
     fn pop_done(&mut self) -> Freed {
         let mut entries = 0;
-        while self.entries.front().is_some_and(|e| e.body.is_none() && e.head.next_offset() <= self.uploaded_to) {
+        while self
+            .entries
+            .front()
+            .is_some_and(|e| e.body.is_none() && e.head.next_offset() <= self.uploaded_to)
+        {
             self.entries.pop_front();
             entries += 1;
         }

@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures::{FutureExt, StreamExt};
 use thiserror::Error;
 use tidegate_common::{Batch, ObjectId, StreamId};
 
@@ -19,6 +20,7 @@ use crate::manager::{
     CompactionCommit, ManagerError, NewObject, SetInput, SliceRange, StreamObjectRow, StreamSwap,
 };
 use crate::read::blocks::{ObjectRef, decode_run};
+use crate::read::in_order;
 use crate::read::parts::object_of;
 use crate::storage::Core;
 use crate::stream::ReadError;
@@ -65,11 +67,12 @@ pub(crate) async fn execute(core: &Arc<Core>, snapshot: &Snapshot, plan: &Plan) 
             Err(CompactError::Manager(ManagerError::Fenced))
         }
         Err(error) => {
-            let damage = match &error {
-                CompactError::Format(_) | CompactError::Io(IoError::Damaged { .. } | IoError::Taken { .. }) => true,
-                CompactError::Read(ReadError::Damaged { .. }) => true,
-                _ => false,
-            };
+            let damage = matches!(
+                &error,
+                CompactError::Format(_)
+                    | CompactError::Io(IoError::Damaged { .. } | IoError::Taken { .. })
+                    | CompactError::Read(ReadError::Damaged { .. })
+            );
             if damage {
                 tracing::error!(%error, plan = plan.name(), "stored data cannot be compacted");
                 core.observer.damage(&error.to_string());
@@ -119,7 +122,8 @@ impl Work<'_> {
         let leaf = encode_leaf(stamp(self.core, ids.ids[0]), rows)?;
         self.core.background_io.put_new(&leaf).await?;
         let range = SliceRange { stream: first.stream, from: first.from, to: last.to };
-        let count = u32::try_from(rows.len()).map_err(|_| CompactError::Plan("a leaf of too many rows".into()))?;
+        let count =
+            u32::try_from(rows.len()).map_err(|_| CompactError::Plan("a leaf of too many rows".into()))?;
         let swap = StreamSwap {
             stream: first.stream,
             listed: rows.iter().map(|row| (row.from, row.id)).collect(),
@@ -154,24 +158,32 @@ impl Work<'_> {
 
     async fn split(&self, streams: &[Gather]) -> Result<u64, CompactError> {
         let ids = self.prepare(streams.len()).await?;
-        let (mut swaps, mut written) = (Vec::with_capacity(streams.len()), 0);
+        let mut writes = Vec::with_capacity(streams.len());
         for (gather, id) in streams.iter().zip(&ids.ids) {
-            let mut writer = ObjectWriter::new(stamp(self.core, *id), self.core.settings.block_bytes);
-            let sources = self.sources(gather).await?;
-            rewrite(&mut writer, &sources)?;
-            let range = SliceRange { stream: gather.stream, from: gather.from, to: gather.to };
-            let object = self.finish(writer, &[range])?;
-            self.core.background_io.put_new(&object).await?;
-            written += object.size;
-            swaps.push(StreamSwap {
-                stream: gather.stream,
-                new_objects: vec![(new_object(&object), range)],
-                ..StreamSwap::default()
-            });
+            writes.push(self.split_one(gather, *id).boxed());
         }
+        let mut writes = in_order(writes, self.core.settings.puts_in_flight.max(1));
+        let (mut swaps, mut written) = (Vec::with_capacity(streams.len()), 0);
+        while let Some(swap) = writes.next().await {
+            let swap = swap?;
+            written += swap.new_objects.iter().map(|(object, _)| object.size).sum::<u64>();
+            swaps.push(swap);
+        }
+        drop(writes);
         // The set objects stay until none of their slices lives: retiring them is a plan of its own.
         self.commit(CompactionCommit { streams: swaps, ..CompactionCommit::default() }, &ids).await?;
         Ok(written)
+    }
+
+    async fn split_one(&self, gather: &Gather, id: ObjectId) -> Result<StreamSwap, CompactError> {
+        let mut writer = ObjectWriter::new(stamp(self.core, id), self.core.settings.block_bytes);
+        let sources = self.sources(gather).await?;
+        rewrite(&mut writer, &sources)?;
+        let range = SliceRange { stream: gather.stream, from: gather.from, to: gather.to };
+        let object = self.finish(writer, &[range])?;
+        self.core.background_io.put_new(&object).await?;
+        let new_objects = vec![(new_object(&object), range)];
+        Ok(StreamSwap { stream: gather.stream, new_objects, ..StreamSwap::default() })
     }
 
     async fn merge_sets(&self, merge: &MergeSets) -> Result<u64, CompactError> {
@@ -246,7 +258,8 @@ impl Work<'_> {
 
     fn set(&self, id: ObjectId) -> Result<&crate::read::parts::SetSlices, CompactError> {
         let at = self.snapshot.sets.binary_search_by_key(&id, |view| view.set.object.id);
-        at.map(|at| &*self.snapshot.sets[at].set).map_err(|_| CompactError::Plan(format!("no set object {id}")))
+        at.map(|at| &*self.snapshot.sets[at].set)
+            .map_err(|_| CompactError::Plan(format!("no set object {id}")))
     }
 
     async fn sources(&self, gather: &Gather) -> Result<Vec<Source>, CompactError> {
@@ -260,10 +273,9 @@ impl Work<'_> {
     /// Reads one slice whole, in GETs of bounded length.
     async fn source(&self, object: ObjectRef, stream: StreamId) -> Result<Source, CompactError> {
         let footer = self.core.reader.footer(object).await?;
-        let at = footer
-            .slices
-            .binary_search_by_key(&stream, |slice| slice.stream)
-            .map_err(|_| CompactError::Plan(format!("object {} holds nothing of stream {stream}", object.id)))?;
+        let at = footer.slices.binary_search_by_key(&stream, |slice| slice.stream).map_err(|_| {
+            CompactError::Plan(format!("object {} holds nothing of stream {stream}", object.id))
+        })?;
         let blocks = &footer.slices[at].blocks;
         let mut batches = Vec::new();
         let mut first = 0;
@@ -271,7 +283,10 @@ impl Work<'_> {
             let (mut last, mut range) = (first, None::<std::ops::Range<u64>>);
             while let Some(block) = blocks.get(last) {
                 let Some(span) = block.here() else {
-                    return Err(CompactError::Plan(format!("object {} refers to bytes elsewhere", object.id)));
+                    return Err(CompactError::Plan(format!(
+                        "object {} refers to bytes elsewhere",
+                        object.id
+                    )));
                 };
                 let span = span.range();
                 range = match range {
@@ -292,7 +307,8 @@ impl Work<'_> {
             let Some(range) = range else { break };
             let run = &blocks[first..last];
             let decode = |bytes: &Bytes| decode_run(run, bytes, false);
-            let decoded = self.core.background_io.get_verified(object.id, object.lineage, range, decode).await?;
+            let decoded =
+                self.core.background_io.get_verified(object.id, object.lineage, range, decode).await?;
             batches.extend(decoded.into_iter().flatten());
             first = last;
         }
@@ -308,4 +324,3 @@ fn rewrite(writer: &mut ObjectWriter, sources: &[Source]) -> Result<(), CompactE
 fn new_object(object: &EncodedObject) -> NewObject {
     NewObject { id: object.stamp.id, size: object.size, checksum: object.checksum }
 }
-

@@ -9,6 +9,8 @@
 
 mod execute;
 pub(crate) mod plan;
+#[cfg(test)]
+mod plan_tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -85,7 +87,8 @@ impl Compactor {
         let least = plan::MERGE_OBJECTS_MIN.min(core.settings.leaf_objects);
         let streams = core.objects.streams_with_loose_objects(least);
         let next = streams.partition_point(|stream| *stream <= self.crowd_after);
-        let turn: Vec<StreamId> = streams[next..].iter().chain(&streams[..next]).take(CROWDS_AT_ONCE).copied().collect();
+        let turn: Vec<StreamId> =
+            streams[next..].iter().chain(&streams[..next]).take(CROWDS_AT_ONCE).copied().collect();
         self.crowd_after = turn.last().copied().unwrap_or_default();
         turn.into_iter()
             .filter_map(|stream| {

@@ -160,7 +160,8 @@ impl Snapshot {
 
     /// Old enough, or there are far too many.
     fn may_rewrite(&self, at: usize, rules: &Rules) -> bool {
-        self.sets[at].age_ms >= rules.compact_age_ms || self.sets.len() > rules.set_objects_max.saturating_mul(OVERFULL)
+        self.sets[at].age_ms >= rules.compact_age_ms
+            || self.sets.len() > rules.set_objects_max.saturating_mul(OVERFULL)
     }
 
     /// Neighbouring slices of one stream, at least one, as one.
@@ -237,7 +238,9 @@ fn list(crowd: &Crowd, rules: &Rules) -> Option<Plan> {
 }
 
 fn split_large(snapshot: &Snapshot, streams: &Slices<'_>, rules: &Rules) -> Option<Plan> {
-    let large = |slices: &&OfStream<'_>| slices.iter().map(|(slice, _)| slice.bytes).sum::<u64>() >= rules.split_bytes;
+    let large = |slices: &&OfStream<'_>| {
+        slices.iter().map(|(slice, _)| slice.bytes).sum::<u64>() >= rules.split_bytes
+    };
     split(snapshot, streams.values().filter(large), rules)
 }
 
@@ -252,7 +255,11 @@ fn split_oldest(snapshot: &Snapshot, streams: &Slices<'_>, rules: &Rules) -> Opt
 }
 
 /// Stream objects for the streams chosen, as many as fit: of each all that lives, or as much of it as fits.
-fn split<'a>(snapshot: &Snapshot, chosen: impl Iterator<Item = &'a OfStream<'a>>, rules: &Rules) -> Option<Plan> {
+fn split<'a>(
+    snapshot: &Snapshot,
+    chosen: impl Iterator<Item = &'a OfStream<'a>>,
+    rules: &Rules,
+) -> Option<Plan> {
     let (mut out, mut total): (Vec<Gather>, u64) = (Vec::new(), 0);
     for slices in chosen {
         let mut bytes = 0;

@@ -64,13 +64,19 @@ pub(crate) struct Got {
 }
 
 impl ObjectReader {
-    pub(crate) fn new(io: ObjectIo, settings: &Settings, budget: &MemoryBudget, observer: Arc<dyn Observer>) -> Self {
+    pub(crate) fn new(
+        io: ObjectIo,
+        settings: &Settings,
+        budget: &MemoryBudget,
+        observer: Arc<dyn Observer>,
+    ) -> Self {
         let blocks: Arc<dyn BlockCache> = if settings.deterministic_cache {
             Arc::new(LruBlocks::new(settings.block_cache_bytes))
         } else {
             Arc::new(MokaBlocks::new(settings.block_cache_bytes))
         };
-        let in_flight_max = u32::try_from(settings.loads_bytes / PERMIT_BYTES).unwrap_or(u32::MAX >> 4).max(1);
+        let in_flight_max =
+            u32::try_from(settings.loads_bytes / PERMIT_BYTES).unwrap_or(u32::MAX >> 4).max(1);
         let inner = Inner {
             io,
             observer,
@@ -103,7 +109,8 @@ impl ObjectReader {
                 Claim::Mine(landing, joined) => {
                     let inner = self.inner.clone();
                     tokio::spawn(async move {
-                        let footer = inner.io.footer(object.id, object.lineage, object.size).await.map(Arc::new);
+                        let footer =
+                            inner.io.footer(object.id, object.lineage, object.size).await.map(Arc::new);
                         if let Ok(footer) = &footer {
                             // Decoded, a footer takes about twice its bytes.
                             inner.footers.lock().insert(key, footer.clone(), footer.len * 2);
@@ -207,7 +214,8 @@ impl ObjectReader {
             }
         }
         for run in runs(mine, self.inner.get_bytes_max) {
-            let Ok(permit) = self.inner.in_flight.clone().try_acquire_many_owned(self.inner.permits(&run)) else {
+            let Ok(permit) = self.inner.in_flight.clone().try_acquire_many_owned(self.inner.permits(&run))
+            else {
                 return false;
             };
             tokio::spawn(self.inner.clone().load(object, run, Some(permit)));
@@ -272,7 +280,11 @@ impl Inner {
             Some(permit) => permit,
             None => {
                 let permits = self.permits(&run);
-                self.in_flight.clone().acquire_many_owned(permits).await.expect("the semaphore is never closed")
+                self.in_flight
+                    .clone()
+                    .acquire_many_owned(permits)
+                    .await
+                    .expect("the semaphore is never closed")
             }
         };
         let indexes: Vec<BlockIndex> = run.iter().map(|(index, _)| *index).collect();

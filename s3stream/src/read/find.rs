@@ -28,7 +28,8 @@ pub(crate) async fn batch_at_timestamp(
 ) -> Result<Option<Batch>, ReadError> {
     let wanted = |head: &BatchHead| within(head, from, upto) && head.max_timestamp() >= at_least;
     let (cached_from, cached) = scan_cached(tail, from, upto, wanted);
-    let (_, found) = parts(&*core.objects, &core.reader, &core.directory, tail.stream, from, cached_from).await?;
+    let (_, found) =
+        parts(&*core.objects, &core.reader, &core.directory, tail.stream, from, cached_from).await?;
     let mut slices = slice_entries(core, tail.stream, found);
     while let Some(next) = slices.next().await {
         let (part, slice) = next?;
@@ -58,7 +59,8 @@ pub(crate) async fn batch_of_max_timestamp(
         }
         false
     });
-    let (_, found) = parts(&*core.objects, &core.reader, &core.directory, tail.stream, from, cached_from).await?;
+    let (_, found) =
+        parts(&*core.objects, &core.reader, &core.directory, tail.stream, from, cached_from).await?;
     let mut entries = Vec::with_capacity(found.len());
     let mut slices = slice_entries(core, tail.stream, found);
     while let Some(next) = slices.next().await {

@@ -183,7 +183,8 @@ async fn from_part(
     let got = core.reader.blocks(part.object, &wanted).await?;
     let before = out.len();
     let mut full = false;
-    for batch in got.blocks.iter().flat_map(|block| &block.batches).skip_while(|b| b.head.next_offset() <= at) {
+    for batch in got.blocks.iter().flat_map(|block| &block.batches).skip_while(|b| b.head.next_offset() <= at)
+    {
         if !taken.takes(&batch.head) {
             full = true;
             break;
@@ -204,7 +205,11 @@ async fn from_part(
 }
 
 /// The slice of the part's object, which must hold what the row says.
-pub(crate) fn slice_of<'a>(slices: &'a [SliceIndex], tail: &Tail, part: &Part) -> Result<&'a SliceIndex, ReadError> {
+pub(crate) fn slice_of<'a>(
+    slices: &'a [SliceIndex],
+    tail: &Tail,
+    part: &Part,
+) -> Result<&'a SliceIndex, ReadError> {
     let found = slices.binary_search_by_key(&tail.stream, |slice| slice.stream).ok().map(|at| &slices[at]);
     found.filter(|slice| slice.from == part.from && slice.to == part.to).ok_or_else(|| ReadError::Damaged {
         place: format!("object {} of lineage {}", part.object.id, part.object.lineage),

@@ -39,9 +39,9 @@ impl From<IoError> for ReadError {
             IoError::Unavailable { .. } => ReadError::Unavailable(error.to_string()),
             // A reader under a lease never sees this: what is deleted left the rows a grace before.
             IoError::NotFound { key } => ReadError::Damaged { place: key, what: "it does not exist".into() },
-            IoError::Damaged { key, what } | IoError::Taken { key, what } | IoError::Refused { key, what } => {
-                ReadError::Damaged { place: key, what }
-            }
+            IoError::Damaged { key, what }
+            | IoError::Taken { key, what }
+            | IoError::Refused { key, what } => ReadError::Damaged { place: key, what },
         }
     }
 }

@@ -207,7 +207,8 @@ async fn candidates(
 fn tile(stream: StreamId, found: Vec<Part>, from: Offset, upto: Offset) -> Result<Vec<Part>, ReadError> {
     let looked_at = found.len();
     // Neither stream objects nor slices overlap among themselves, so each kind has one candidate.
-    let (mut slices, mut objects): (Vec<Part>, Vec<Part>) = found.into_iter().partition(|part| part.in_set_object);
+    let (mut slices, mut objects): (Vec<Part>, Vec<Part>) =
+        found.into_iter().partition(|part| part.in_set_object);
     slices.sort_by_key(|part| part.from);
     objects.sort_by_key(|part| part.from);
     let holds = |parts: &[Part], at: Offset| {
@@ -243,7 +244,8 @@ mod tests {
 
     #[test]
     fn parts_tile_the_range_and_a_stream_object_goes_before_the_slice_under_it() {
-        let found = vec![part(9, 20, 30, true), part(1, 0, 10, false), part(3, 10, 20, true), part(4, 10, 20, false)];
+        let found =
+            vec![part(9, 20, 30, true), part(1, 0, 10, false), part(3, 10, 20, true), part(4, 10, 20, false)];
         assert_eq!(ids(found.clone(), 0, 30), Ok(vec![1, 4, 9]));
         assert_eq!(ids(found.clone(), 5, 10), Ok(vec![1]));
         assert_eq!(ids(found, 15, 21), Ok(vec![4, 9]));

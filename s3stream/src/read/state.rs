@@ -39,7 +39,8 @@ pub(crate) async fn load_state(core: &Arc<Core>, tail: &Arc<Tail>) -> Result<Str
 
 async fn fold(core: &Arc<Core>, tail: &Arc<Tail>) -> Result<StreamState, ReadError> {
     let whole = (Offset::ZERO, Offset(i64::MAX));
-    let (row, parts) = parts(&*core.objects, &core.reader, &core.directory, tail.stream, whole.0, whole.1).await?;
+    let (row, parts) =
+        parts(&*core.objects, &core.reader, &core.directory, tail.stream, whole.0, whole.1).await?;
     let Some(newest) = parts.last() else {
         return Ok(StreamState {
             end: row.committed_end,

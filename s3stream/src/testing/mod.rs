@@ -17,8 +17,8 @@ use tidegate_common::{Incarnation, Lineage, ObjectId, Offset, Position, StreamId
 use tokio::sync::watch;
 
 use crate::manager::{
-    Committed, CompactionCommit, GarbageRow, LeafRow, ManagerError, ObjectManager, SetInput,
-    SetObjectRow, SliceRange, StreamObjectRow, StreamRow, UploadCommit,
+    Committed, CompactionCommit, GarbageRow, LeafRow, ManagerError, ObjectManager, SetInput, SetObjectRow,
+    SliceRange, StreamObjectRow, StreamRow, UploadCommit,
 };
 
 /// What becomes of one proposal.
@@ -108,8 +108,12 @@ impl FakeQuorum {
         self.change(|state| {
             state.time_ms += ms;
             let now = state.time_ms;
-            let expired: Vec<ObjectId> =
-                state.prepared.iter().filter(|(_, (_, deadline))| *deadline <= now).map(|(id, _)| *id).collect();
+            let expired: Vec<ObjectId> = state
+                .prepared
+                .iter()
+                .filter(|(_, (_, deadline))| *deadline <= now)
+                .map(|(id, _)| *id)
+                .collect();
             for id in expired {
                 state.drop_prepared(id, self.lineage);
             }
@@ -141,13 +145,7 @@ impl FakeQuorum {
     #[must_use]
     pub fn counts(&self) -> (usize, usize, usize, usize, usize) {
         let state = self.state.lock();
-        (
-            state.sets.len(),
-            state.objects.len(),
-            state.leaves.len(),
-            state.prepared.len(),
-            state.garbage.len(),
-        )
+        (state.sets.len(), state.objects.len(), state.leaves.len(), state.prepared.len(), state.garbage.len())
     }
 
     /// The live slices of set objects, with their object.
@@ -252,7 +250,9 @@ impl ObjectManager for FakeManager {
     fn commit_upload(&self, commit: UploadCommit) -> BoxFuture<'_, Result<Committed, ManagerError>> {
         let (incarnation, lineage) = (self.incarnation, self.quorum.lineage);
         self.quorum
-            .propose("commit_upload", incarnation, move |state| state.commit_upload(incarnation, lineage, &commit))
+            .propose("commit_upload", incarnation, move |state| {
+                state.commit_upload(incarnation, lineage, &commit)
+            })
             .boxed()
     }
 

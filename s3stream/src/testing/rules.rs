@@ -9,8 +9,8 @@ use tidegate_common::{Incarnation, Lineage, ObjectId, Offset, StreamId};
 
 use super::State;
 use crate::manager::{
-    Committed, CompactionCommit, GarbageKind, GarbageRow, LeafRow, ManagerError, NewObject, SetObjectRow, SliceRange,
-    StreamObjectRow, StreamSwap, UploadCommit,
+    Committed, CompactionCommit, GarbageKind, GarbageRow, LeafRow, ManagerError, NewObject, SetObjectRow,
+    SliceRange, StreamObjectRow, StreamSwap, UploadCommit,
 };
 
 type Range = (Offset, Offset);
@@ -63,7 +63,9 @@ impl State {
             }
             if slice.from != row.committed_end && !below_log_start {
                 let (stream, from, end) = (slice.stream, slice.from, row.committed_end);
-                return refused(format!("a slice of stream {stream} begins at {from}, committed is up to {end}"));
+                return refused(format!(
+                    "a slice of stream {stream} begins at {from}, committed is up to {end}"
+                ));
             }
             row.committed_end = slice.to;
             counted.insert(*id);
@@ -105,7 +107,8 @@ impl State {
         for swap in &commit.streams {
             self.check_swap(incarnation, swap)?;
         }
-        let had: Vec<SliceRange> = commit.set_objects_in.iter().flat_map(|input| input.slices.clone()).collect();
+        let had: Vec<SliceRange> =
+            commit.set_objects_in.iter().flat_map(|input| input.slices.clone()).collect();
         for input in &commit.set_objects_in {
             self.sets.remove(&input.id);
             self.discard(input.id, lineage, GarbageKind::Object);
@@ -116,7 +119,8 @@ impl State {
         for swap in &commit.streams {
             self.apply_swap(lineage, swap);
         }
-        let made: Vec<SliceRange> = commit.set_objects_out.iter().flat_map(|(_, slices)| slices.clone()).collect();
+        let made: Vec<SliceRange> =
+            commit.set_objects_out.iter().flat_map(|(_, slices)| slices.clone()).collect();
         self.check_sets(&had, &made)?;
         Ok(Committed::default())
     }
@@ -132,8 +136,12 @@ impl State {
 
     pub(super) fn retire_below(&mut self, stream: StreamId, below: Offset) {
         let whole = (stream, Offset(i64::MIN))..=(stream, Offset(i64::MAX));
-        let objects: Vec<StreamObjectRow> =
-            self.objects.range(whole.clone()).map(|(_, row)| row.clone()).filter(|row| row.to <= below).collect();
+        let objects: Vec<StreamObjectRow> = self
+            .objects
+            .range(whole.clone())
+            .map(|(_, row)| row.clone())
+            .filter(|row| row.to <= below)
+            .collect();
         for row in objects {
             self.objects.remove(&(stream, row.from));
             self.discard(row.id, row.lineage, GarbageKind::Object);
@@ -169,7 +177,8 @@ impl State {
         let NewObject { id, size, checksum } = *object;
         let SliceRange { stream, from, to } = *slice;
         self.prepared.remove(&id);
-        self.objects.insert((stream, from), StreamObjectRow { id, lineage, stream, from, to, size, checksum });
+        self.objects
+            .insert((stream, from), StreamObjectRow { id, lineage, stream, from, to, size, checksum });
         self.advance_so_end(stream);
     }
 
@@ -268,8 +277,15 @@ impl State {
             swap.retired.iter().chain(&swap.listed).chain(&swap.leaves).map(|(_, id)| *id).collect();
         let mut all = [&new_objects[..], &new_leaves[..]].concat();
         let whole = (stream, Offset(i64::MIN))..=(stream, Offset(i64::MAX));
-        all.extend(self.objects.range(whole.clone()).filter(|(_, r)| !going.contains(&r.id)).map(|(_, r)| (r.from, r.to)));
-        all.extend(self.leaves.range(whole).filter(|(_, r)| !going.contains(&r.id)).map(|(_, r)| (r.from, r.to)));
+        all.extend(
+            self.objects
+                .range(whole.clone())
+                .filter(|(_, r)| !going.contains(&r.id))
+                .map(|(_, r)| (r.from, r.to)),
+        );
+        all.extend(
+            self.leaves.range(whole).filter(|(_, r)| !going.contains(&r.id)).map(|(_, r)| (r.from, r.to)),
+        );
         all.sort_unstable();
         if all.windows(2).any(|pair| pair[1].0 < pair[0].1) {
             return refused(format!("objects of stream {stream} would overlap"));
@@ -329,7 +345,8 @@ impl State {
             let mut held = made.remove(&stream).unwrap_or_default();
             held.extend(self.objects.range(whole).map(|(_, row)| (row.from, row.to)));
             held.push((row.log_start, row.so_end));
-            let needed: Vec<Range> = ranges.iter().map(|(from, to)| ((*from).max(row.log_start), *to)).collect();
+            let needed: Vec<Range> =
+                ranges.iter().map(|(from, to)| ((*from).max(row.log_start), *to)).collect();
             if !covers(&union(held), &needed) {
                 return refused(format!("records of stream {stream} would be lost"));
             }

@@ -12,7 +12,8 @@ use crate::testing::Fault;
 const ONE: StreamId = StreamId(1);
 
 fn world() -> (World, Model) {
-    let settings = Settings { compact_interval_ms: 1 << 40, gc_interval_ms: 500, upload_age_ms: 1 << 40, ..small() };
+    let settings =
+        Settings { compact_interval_ms: 1 << 40, gc_interval_ms: 500, upload_age_ms: 1 << 40, ..small() };
     let world = World::new(3, settings);
     world.quorum.create_stream(ONE);
     let mut model = Model::default();
@@ -87,7 +88,8 @@ async fn lost_and_wrong_answers_of_the_store_change_nothing() {
         world.faults.next(Op::Put, fault);
         upload(&world, &mut model).await;
         world.storage.close_stream(ONE);
-        for get in [StoreFault::Truncated, StoreFault::Corrupted, StoreFault::Unavailable, StoreFault::Hangs] {
+        for get in [StoreFault::Truncated, StoreFault::Corrupted, StoreFault::Unavailable, StoreFault::Hangs]
+        {
             world.faults.next(Op::Get, get);
             model.read_all(&world, ONE).await;
         }

@@ -112,7 +112,10 @@ async fn a_bucket_that_is_down_for_two_minutes_is_a_backlog_and_nothing_else() {
         }
     }
     let backlog = world.storage.backlog();
-    assert!(backlog.bytes > 600_000 && backlog.rounds_failed > 0 && backlog.oldest_age_ms > 100_000, "{backlog:?}");
+    assert!(
+        backlog.bytes > 600_000 && backlog.rounds_failed > 0 && backlog.oldest_age_ms > 100_000,
+        "{backlog:?}"
+    );
     assert!(world.storage.budget().used(Share::LogCache) < 1 << 20, "bodies were dropped");
     world.faults.outage(false);
     world.sleep_ms(60_000).await;
@@ -205,7 +208,8 @@ async fn a_log_start_above_what_is_committed_drops_records_and_goes_on() {
     }
     // Into the middle of a batch that is not committed.
     let stream = model.streams.get_mut(&ONE).expect("there");
-    let wide = stream.batches[12..].iter().find(|b| b.head.last_offset_delta() > 0).expect("one of several records");
+    let wide =
+        stream.batches[12..].iter().find(|b| b.head.last_offset_delta() > 0).expect("one of several records");
     stream.log_start = wide.head.base_offset().plus(1);
     world.quorum.advance_log_start(ONE, stream.log_start);
     model.publish(&world, ONE, 100, 1, true);
@@ -327,4 +331,59 @@ async fn a_sequential_reader_is_read_ahead_of_and_neighbours_share_a_get() {
     assert_eq!(world.faults.calls(Op::Get), again, "a second reader costs nothing");
     assert!(world.storage.block_cache_bytes() > 180 << 10);
     assert!(world.storage.budget().used(Share::BlockCache) >= 180 << 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fast_partition_is_put_at_most_twice_and_a_slow_one_is_kept_in_few_objects() {
+    let settings = Settings {
+        compact_interval_ms: 500,
+        upload_age_ms: 1_000,
+        upload_bytes: 64 << 10,
+        log_cache_bytes: 256 << 10,
+        // 16 KiB in 8 s: 2 KiB/s is fast.
+        split_bytes: 16 << 10,
+        compact_age_ms: 8_000,
+        set_objects_max: 12,
+        compact_bytes: 128 << 10,
+        ..quiet()
+    };
+    let (world, mut model) = world(settings, 4);
+    for n in 0..900 {
+        // 4 KiB/s each.
+        for id in [1, 2, 3] {
+            model.publish(&world, StreamId(id), 800, 1, true);
+        }
+        if n % 20 == 0 {
+            model.publish(&world, StreamId(4), 20, 1, true);
+        }
+        world.sleep_ms(200).await;
+        let (sets, ..) = world.quorum.counts();
+        assert!(sets <= 24, "{sets} live set objects");
+    }
+    world.storage.flush().await.expect("running");
+    // A batch is put once by its upload; what the slow stream adds is next to nothing.
+    let ingested: usize = model.streams.values().flat_map(|s| &s.batches).map(|b| b.len()).sum();
+    let again = world.watcher.compacted_bytes.load(Ordering::Relaxed) as f64 / ingested as f64;
+    let compacted = world.watcher.compacted.lock().clone();
+    assert!(again < 1.01, "each byte is written {again:.3} times more, {compacted:?}");
+    assert!(compacted["split"] > 10 && compacted["merge sets"] > 0, "{compacted:?}");
+    for id in 1..=4 {
+        model.read_all(&world, StreamId(id)).await;
+        model.check_state(&world, StreamId(id)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_production_block_cache_serves_the_same_reads() {
+    let (world, mut model) = world(Settings { deterministic_cache: false, ..quiet() }, 2);
+    for n in 0..200 {
+        model.publish(&world, StreamId(1 + n % 2), 700, 1, true);
+    }
+    world.storage.flush().await.expect("running");
+    for _ in 0..3 {
+        for id in 1..=2 {
+            model.read_all(&world, StreamId(id)).await;
+            model.check_times(&world, StreamId(id)).await;
+        }
+    }
 }

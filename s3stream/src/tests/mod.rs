@@ -4,7 +4,7 @@ mod faults;
 mod flow;
 mod model;
 mod property;
-mod wal;
+pub(crate) mod wal;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -74,7 +74,7 @@ pub(super) fn small() -> Settings {
 pub(super) struct Watcher {
     pub(super) damage: parking_lot::Mutex<Vec<String>>,
     pub(super) compacted: parking_lot::Mutex<BTreeMap<&'static str, u64>>,
-    pub(super) uploaded_bytes: std::sync::atomic::AtomicU64,
+    /// Bytes of batches that were written once more.
     pub(super) compacted_bytes: std::sync::atomic::AtomicU64,
     pub(super) fenced: std::sync::atomic::AtomicBool,
 }
@@ -84,13 +84,9 @@ impl Observer for Watcher {
         self.damage.lock().push(what.into());
     }
 
-    fn compacted(&self, kind: &'static str, _bytes_read: u64, bytes_written: u64) {
+    fn compacted(&self, kind: &'static str, bytes_read: u64, _bytes_written: u64) {
         *self.compacted.lock().entry(kind).or_default() += 1;
-        self.compacted_bytes.fetch_add(bytes_written, std::sync::atomic::Ordering::Relaxed);
-    }
-
-    fn uploaded(&self, bytes: u64, _objects: usize) {
-        self.uploaded_bytes.fetch_add(bytes, std::sync::atomic::Ordering::Relaxed);
+        self.compacted_bytes.fetch_add(bytes_read, std::sync::atomic::Ordering::Relaxed);
     }
 
     fn fenced(&self) {
@@ -103,7 +99,7 @@ pub(super) struct World {
     pub(super) quorum: Arc<FakeQuorum>,
     pub(super) store: SimStore,
     pub(super) faults: Faults,
-    medium: Arc<TestMedium>,
+    pub(super) medium: Arc<TestMedium>,
     pub(super) watcher: Arc<Watcher>,
     pub(super) random: SharedRandom,
     pub(super) settings: Settings,
@@ -232,7 +228,13 @@ pub(super) fn batch(base: i64, count: i32, bytes: usize, timestamp: i64, epoch: 
     batch
 }
 
-pub(super) fn idempotent(base: i64, count: i32, bytes: usize, producer: (i64, i16, i32), epoch: i32) -> Batch {
+pub(super) fn idempotent(
+    base: i64,
+    count: i32,
+    bytes: usize,
+    producer: (i64, i16, i32),
+    epoch: i32,
+) -> Batch {
     let body: Vec<u8> = (0..bytes).map(|i| (base as usize * 13 + i * 5) as u8).collect();
     let mut batch = build_idempotent(Offset(base), count, producer, Bytes::from(body));
     batch.head.set_leader_epoch(LeaderEpoch(epoch));

@@ -107,11 +107,18 @@ impl Model {
             other => other.expect("readable"),
         };
         let asks_for_something = from < upto && (max_bytes > 0 || at_least_one);
-        assert!(from >= stream.log_start || !asks_for_something, "{from} is below the log start {}", stream.log_start);
+        assert!(
+            from >= stream.log_start || !asks_for_something,
+            "{from} is below the log start {}",
+            stream.log_start
+        );
         let expected = stream.read(from, upto, max_bytes, at_least_one);
         assert_eq!(got[..], expected[..got.len().min(expected.len())], "stream {id} from {from} to {upto}");
         // A read may stop early when a later place fails, but it never comes back empty-handed for that.
-        assert!(!got.is_empty() || expected.is_empty(), "nothing at {from} of stream {id}, which ends at {upto}");
+        assert!(
+            !got.is_empty() || expected.is_empty(),
+            "nothing at {from} of stream {id}, which ends at {upto}"
+        );
     }
 
     /// Reads all of it, from the log start to the end.

@@ -8,14 +8,14 @@ use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use tidegate_common::{Incarnation, Position, WalId};
 use tidegate_wal::{
-    Durability, IndexEntry, OpenError, Permit, Reach, ReadError, RecordKind, ReserveError, SealedWal, Usage, Wal,
-    WalMedium, WalRecord,
+    Durability, IndexEntry, OpenError, Permit, Reach, ReadError, RecordKind, ReserveError, SealedWal, Usage,
+    Wal, WalMedium, WalRecord,
 };
 use tokio::sync::watch;
 
 use crate::testing::FakeQuorum;
 
-pub(super) struct TestMedium {
+pub(crate) struct TestMedium {
     quorum: Arc<FakeQuorum>,
     logs: Mutex<BTreeMap<WalId, Arc<Log>>>,
 }
@@ -29,11 +29,11 @@ struct Log {
 }
 
 impl TestMedium {
-    pub(super) fn new(quorum: Arc<FakeQuorum>) -> Arc<Self> {
+    pub(crate) fn new(quorum: Arc<FakeQuorum>) -> Arc<Self> {
         Arc::new(Self { quorum, logs: Mutex::default() })
     }
 
-    pub(super) fn open(&self, id: WalId) -> Arc<dyn Wal> {
+    pub(crate) fn open(&self, id: WalId) -> Arc<dyn Wal> {
         let log = Arc::new(Log {
             id,
             quorum: self.quorum.clone(),
@@ -45,7 +45,7 @@ impl TestMedium {
         Arc::new(Live(log))
     }
 
-    pub(super) fn seal_now(&self, id: WalId) -> Arc<dyn SealedWal> {
+    pub(crate) fn seal_now(&self, id: WalId) -> Arc<dyn SealedWal> {
         let log = self.logs.lock().get(&id).cloned().expect("a WAL that was opened and not deleted");
         let index = log
             .records
@@ -65,7 +65,7 @@ impl TestMedium {
         Arc::new(Sealed { log, index })
     }
 
-    pub(super) fn ids(&self) -> Vec<WalId> {
+    pub(crate) fn ids(&self) -> Vec<WalId> {
         self.logs.lock().keys().copied().collect()
     }
 }
@@ -85,7 +85,9 @@ impl Log {
     }
 
     fn check_committed(&self, position: Position, record: &WalRecord) {
-        let (Some(row), RecordKind::Batch(batch)) = (self.quorum.stream(record.stream), &record.kind) else { return };
+        let (Some(row), RecordKind::Batch(batch)) = (self.quorum.stream(record.stream), &record.kind) else {
+            return;
+        };
         assert!(
             batch.head.next_offset() <= row.committed_end,
             "position {position} of WAL {} is trimmed, but stream {} is committed up to {} only",

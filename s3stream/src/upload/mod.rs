@@ -146,6 +146,7 @@ async fn next_round(core: &Core) -> (Round, MemoryPermit) {
             Due::AtMs(at_ms) => {
                 let ms = at_ms.saturating_sub(core.clock.monotonic_ms()).clamp(1, LOOK_AGAIN_MS);
                 tokio::select! {
+                    biased;
                     () = core.cache.changed() => {}
                     () = tokio::time::sleep(Duration::from_millis(ms)) => {}
                 }

@@ -21,7 +21,8 @@ use crate::cache::log::Round;
 use crate::cache::tail::Tail;
 use crate::format::slice::producers_len;
 use crate::format::{
-    Chain, EncodedObject, FormatError, ObjectWriter, PRODUCER_REPLAY_BYTES_MAX, ProducersBefore, SliceBefore, Stamp,
+    Chain, EncodedObject, FormatError, ObjectWriter, PRODUCER_REPLAY_BYTES_MAX, ProducersBefore, SliceBefore,
+    Stamp,
 };
 use crate::io::IoError;
 use crate::manager::{ManagerError, NewObject, SliceRange, StreamRow, UploadCommit};
@@ -169,7 +170,11 @@ pub(crate) async fn commit(core: &Arc<Core>, mut built: Built, trims: &mut Trims
 }
 
 fn commit_of(objects: &Objects) -> UploadCommit {
-    let new = |object: &EncodedObject| NewObject { id: object.stamp.id, size: object.size, checksum: object.checksum };
+    let new = |object: &EncodedObject| NewObject {
+        id: object.stamp.id,
+        size: object.size,
+        checksum: object.checksum,
+    };
     let ranges = |object: &EncodedObject| -> Vec<SliceRange> {
         object.slices.iter().map(|s| SliceRange { stream: s.stream, from: s.from, to: s.to }).collect()
     };
@@ -198,7 +203,9 @@ async fn put_all(core: &Core, objects: &Objects) -> Result<(), IoError> {
 async fn trouble(core: &Core, error: &BuildError, backoff: &mut Backoff<'_>) {
     match error {
         BuildError::Manager(ManagerError::Fenced) => core.fence(),
-        BuildError::Manager(_) | BuildError::Read(ReadError::Unavailable(_)) | BuildError::Wal(WalReadError::Io(_)) => {
+        BuildError::Manager(_)
+        | BuildError::Read(ReadError::Unavailable(_))
+        | BuildError::Wal(WalReadError::Io(_)) => {
             tracing::warn!(%error, "an upload round cannot be built yet");
         }
         _ => {
@@ -248,7 +255,9 @@ async fn try_build(
     let (objects, expires_ms) = encode(core, round, &mut slices).await?;
     if in_line {
         let tails: BTreeMap<_, _> = slices.iter().map(|slice| (slice.tail.stream, slice)).collect();
-        for (object, own) in objects.set.iter().map(|o| (o, false)).chain(objects.own.iter().map(|o| (o, true))) {
+        for (object, own) in
+            objects.set.iter().map(|o| (o, false)).chain(objects.own.iter().map(|o| (o, true)))
+        {
             for summary in &object.slices {
                 let Some(slice) = tails.get(&summary.stream) else { continue };
                 *slice.tail.planned.lock() = Some(Planned {
@@ -332,7 +341,13 @@ fn slice_charge(core: &Core) -> u64 {
 }
 
 /// Whether a load after this slice would replay more than it may.
-fn replays_too_much(core: &Core, bytes: u64, summary: &HeadsSummary, heads: &[BatchHead], from: Offset) -> bool {
+fn replays_too_much(
+    core: &Core,
+    bytes: u64,
+    summary: &HeadsSummary,
+    heads: &[BatchHead],
+    from: Offset,
+) -> bool {
     let before = bytes.saturating_add(slice_charge(core));
     let most = core.settings.replay_bytes_max.min(PRODUCER_REPLAY_BYTES_MAX);
     if before.saturating_add(summary.count * PRODUCER_BYTES_PER_BATCH + 64) <= most {
