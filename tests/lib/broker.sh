@@ -99,7 +99,7 @@ tidegate_args() {
 tidegate_spawn() {
   local args
   mapfile -t args < <(tidegate_args)
-  exec "$TIDEGATE_BIN" "${args[@]}"
+  exec "$BINARY" "${args[@]}"
 }
 
 tidegate_ready() { curl -sf -o /dev/null --max-time 2 "http://127.0.0.1:$ADMIN_PORT/readyz"; }

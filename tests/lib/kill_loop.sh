@@ -18,7 +18,7 @@ pause() {
 # kill_loop SECONDS [STOP]: on the broker that runs, whose settings are kept. STOP is the command that ends the broker
 # each time, broker_kill unless given. Fails on any anomaly.
 kill_loop() {
-  local seconds=$1 stop=${2:-broker_kill} seed=${TIDEGATE_SEED:-$((RANDOM * 32768 + RANDOM))} end kills=0 py java tail
+  local seconds=$1 stop=${2:-broker_kill} seed=${TESTS_SEED:-$((RANDOM * 32768 + RANDOM))} end kills=0 py java tail
   step "seed $seed (TIDEGATE_SEED=$seed repeats the times of the kills)"
   RANDOM=$seed
   rm -rf "$WORK/history"

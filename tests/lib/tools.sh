@@ -1,6 +1,6 @@
 # Installs what the suites need, once per version, into a cache that clean clones share.
 #
-# Owns: $TOOLS (TIDEGATE_TOOLS, or ~/.cache/tidegate-tools), linked as .tools in the checkout.
+# Owns: $TESTS_TOOLS, linked as .tools in the checkout.
 # Holds: a tool's directory is named by its version or the hash of its list, and counts only once its `.ok` is there.
 # Never: skips; a tool that cannot be had ends the run with the command that mends it.
 # shellcheck shell=bash
@@ -9,7 +9,7 @@ MINIO_VERSION=v0.0.0-20260212201848-7aac2a2c5b7c
 MC_VERSION=v0.0.0-20250313080218-cf909e1063a9
 KAFKA_VERSION=4.1.2
 
-TOOLS=${TIDEGATE_TOOLS:-${HOME:-/root}/.cache/tidegate-tools}
+TOOLS=$TESTS_TOOLS
 LIB=$ROOT/tests/lib
 
 hash_of() { cat "$@" | sha256sum | cut -c1-12; }
@@ -23,8 +23,9 @@ MINIO_BIN=$MINIO_DIR/minio
 MC_BIN=$MC_DIR/mc
 KAFKA_LIBS=$KAFKA_DIR/libs
 PYTHON=$PYTHON_DIR/bin/python
-TIDEGATE_BIN=$ROOT/target/ci/tidegate
-export TOOLS MINIO_BIN MC_BIN KAFKA_LIBS JAVA_CLASSES_DIR PYTHON TIDEGATE_BIN KAFKA_VERSION
+# A binary that was named is tested as it is.
+BINARY=${TESTS_BINARY:-$ROOT/target/ci/tidegate}
+export TOOLS MINIO_BIN MC_BIN KAFKA_LIBS JAVA_CLASSES_DIR PYTHON BINARY KAFKA_VERSION
 
 # run_step NAME REMEDY COMMAND...: runs with its output in a log; on failure shows the end of it and the remedy.
 run_step() {
@@ -96,9 +97,13 @@ tool_cargo() { need_command cargo '' 'install Rust with rustup (rust-toolchain.t
 
 tool_binary() {
   tool_cargo
-  [ "${BROKER:-tidegate}" = tidegate ] && [ ! -f "$RUN_DIR/built" ] || return 0
+  if [ "$BROKER" != tidegate ] || [ -f "$RUN_DIR/built" ]; then return 0; fi
+  if [ -n "$TESTS_BINARY" ]; then
+    [ -x "$BINARY" ] || fail "TIDEGATE_BIN=$BINARY is no program"
+    return 0
+  fi
   run_step 'the ci build' 'mend the compile error above' build_binary
-  [ -x "$TIDEGATE_BIN" ] || fail "the build left no $TIDEGATE_BIN"
+  [ -x "$BINARY" ] || fail "the build left no $BINARY"
   # One build for all suites of a run, even if someone edits meanwhile.
   touch "$RUN_DIR/built"
 }

@@ -7,7 +7,7 @@ source "$(dirname "$0")/../lib/suite.sh"
 is_tidegate || fail 'this suite is about the binary itself: it needs BROKER=tidegate'
 
 # tidegate ARGS...: no environment variable of the caller's may stand for a setting.
-tidegate() { timeout 60 "$TIDEGATE_BIN" "$@"; }
+tidegate() { timeout 60 "$BINARY" "$@"; }
 
 # refused WHAT PATTERN COMMAND...: ends with an error, and exactly one line says why, in words that PATTERN finds.
 refused() {
@@ -23,7 +23,7 @@ refused() {
   # What tracing logs before begins with a time or a brace; the reason itself does not.
   lines=$(grep -cvE '^([0-9]{4}-|\{)' "$WORK/err" || true)
   expect "lines that say why ($what)" 1 "$lines"
-  grep -vE '^([0-9]{4}-|\{)' "$WORK/err" | grep -qE "$pattern" || fail "$what: the line does not match: $pattern"
+  grep -vE '^([0-9]{4}-|\{)' "$WORK/err" | grep -qE -e "$pattern" || fail "$what: the line does not match: $pattern"
 }
 
 # start_args [KEY=VALUE...]: the arguments of this suite's broker, with more settings.
@@ -68,7 +68,7 @@ partitions_of_a_new_topic() {
 tidegate_spawn() {
   local args
   mapfile -t args < <(tidegate_args)
-  exec "$TIDEGATE_BIN" --config "$WORK/kafka.properties" "${args[@]}"
+  exec "$BINARY" --config "$WORK/kafka.properties" "${args[@]}"
 }
 broker_start
 expect 'partitions by the file' 2 "$(partitions_of_a_new_topic by-file)"
