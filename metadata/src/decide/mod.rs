@@ -40,7 +40,6 @@ type Decision = Result<(Vec<Record>, Response), Refusal>;
 
 /// What `command` changes in `image`, and what its proposer is told. May be called without proposing, to see
 /// what the outcome would be.
-#[must_use]
 pub fn handle(command: &Command, image: &Image) -> (Vec<Record>, Outcome) {
     match decide(command, image) {
         Ok((records, response)) => (records, Ok(response)),

@@ -31,6 +31,9 @@ use crate::{Command, Image, Outcome, Refusal, Response};
 /// a write that was cut short.
 const IDLE_MARK: Duration = Duration::from_millis(100);
 
+/// The log grows by so much between two snapshots, whatever the number of its entries.
+const SNAPSHOT_LOG_BYTES: u64 = 256 << 20;
+
 /// Where blocking disk calls run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Blocking {
@@ -250,7 +253,7 @@ impl Metadata {
             limits,
         };
         tokio::spawn(proposer.run(queue));
-        tokio::spawn(keep_log(log.clone(), stop.subscribe()));
+        tokio::spawn(keep_log(log.clone(), raft.clone(), stop.subscribe()));
         if timing.tick_ms > 0 {
             let every = Duration::from_millis(timing.tick_ms);
             let ticker = tick(node, raft.clone(), clock, proposals.downgrade(), every, stop.subscribe());
@@ -476,10 +479,19 @@ fn raft_config(timing: Timing, snapshot_entries: u64) -> Result<Config, OpenErro
     config.validate().map_err(|error| OpenError::Refused(format!("raft's settings: {error}")))
 }
 
-/// Keeps a spare segment ready, and marks the log's end when it is idle.
-async fn keep_log(log: LogStore, mut stop: watch::Receiver<bool>) {
+/// Keeps a spare segment ready, marks the log's end when it is idle, and asks for a snapshot when the log has
+/// grown by bytes rather than entries.
+async fn keep_log(log: LogStore, raft: Raft, mut stop: watch::Receiver<bool>) {
+    let mut least = log.used_bytes();
     loop {
         log.upkeep().await;
+        let used = log.used_bytes();
+        least = least.min(used);
+        if used - least > SNAPSHOT_LOG_BYTES {
+            least = used;
+            // A node that has stopped takes no snapshot; the mark below finds that out.
+            let _ = raft.trigger().snapshot().await;
+        }
         if let Err(what) = log.mark().await {
             warn!(%what, "the raft log takes no more");
             return;

@@ -137,6 +137,10 @@ impl LogStore {
         self.write(|writer| writer.log.mark()).await.map(|_| ()).map_err(|error| error.to_string())
     }
 
+    pub fn used_bytes(&self) -> u64 {
+        self.0.files.used_bytes()
+    }
+
     /// The last writes of this life.
     pub async fn close(&self) -> Result<(), String> {
         let closed = self.write(|writer| {

@@ -215,7 +215,9 @@ impl Proposer {
             };
             match found {
                 Some((leader, _)) if leader == self.node => return Ok(Leader::Here),
-                Some((node, Some(address))) if !forwarded => return Ok(Leader::At { node, address }),
+                // Passed on once is enough; whoever asked finds the leader that this node follows.
+                Some(_) if forwarded => return Err(ProposeError::NoLeader),
+                Some((node, Some(address))) => return Ok(Leader::At { node, address }),
                 _ => {}
             }
             match tokio::time::timeout_at(deadline, metrics.changed()).await {
