@@ -21,13 +21,23 @@ use tokio::sync::watch;
 pub struct Objects {
     metadata: Metadata,
     incarnation: Incarnation,
-    delete_grace_ms: u64,
+    graces: Graces,
+}
+
+/// How long an object that left the state is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Graces {
+    /// `storage.object.delete.grace.ms`: longer than the longest read.
+    pub committed_ms: u64,
+    /// For ids that were prepared and never committed: a PUT of theirs may still be tried, or land, after the id expired,
+    /// and one that lands after the DELETE is never found again.
+    pub prepared_ms: u64,
 }
 
 impl Objects {
     #[must_use]
-    pub fn new(metadata: Metadata, incarnation: Incarnation, delete_grace_ms: u64) -> Self {
-        Self { metadata, incarnation, delete_grace_ms }
+    pub fn new(metadata: Metadata, incarnation: Incarnation, graces: Graces) -> Self {
+        Self { metadata, incarnation, graces }
     }
 
     async fn propose(&self, command: Command) -> Result<Response, ManagerError> {
@@ -99,7 +109,12 @@ impl ObjectManager for Objects {
                 _ => GarbageKind::Object,
             },
         };
-        image.garbage_due(image.time_ms(), self.delete_grace_ms).take(limit).map(row).collect()
+        let now_ms = image.time_ms();
+        let prepared_ms = i64::try_from(self.graces.prepared_ms).unwrap_or(i64::MAX);
+        let due = |g: &&rows::Garbage| {
+            g.kind != rows::GarbageKind::Prepared || g.at_ms.saturating_add(prepared_ms) <= now_ms
+        };
+        image.garbage_due(now_ms, self.graces.committed_ms).filter(due).take(limit).map(row).collect()
     }
 
     fn changed(&self) -> watch::Receiver<u64> {

@@ -98,6 +98,7 @@ fn serve(front: &Runtime, back: &Runtime, config: Arc<Config>) -> anyhow::Result
             medium: medium(&config, &clock, &metrics),
             observer: Arc::new(Observed::new(metrics.clone())),
             storage_settings: storage_settings(&config),
+            prepared_grace_ms: 2 * io_settings(&config).put_budget_ms + config.storage.request_timeout_ms,
             cluster: init_cluster(&config, &mark),
             endpoints: endpoints(&config, &sockets)?,
             newest_wal: WalId(mark.newest_wal),
@@ -181,9 +182,7 @@ async fn open_bucket(
             report.problems.join("; ")
         ));
     }
-    let settings =
-        IoSettings { attempt_timeout_ms: config.storage.request_timeout_ms, ..IoSettings::default() };
-    let io = ObjectIo::new(media, settings, Arc::clone(random));
+    let io = ObjectIo::new(media, io_settings(config), Arc::clone(random));
     let own = mark.cluster_id.to_string();
     let opened = io.open_or_create_cluster(mark.joined.then_some(own.as_str()), &own).await?;
     if opened.file.cluster_id != own {
@@ -199,6 +198,10 @@ async fn open_bucket(
         dir.write_mark(mark)?;
     }
     Ok(io)
+}
+
+fn io_settings(config: &Config) -> IoSettings {
+    IoSettings { attempt_timeout_ms: config.storage.request_timeout_ms, ..IoSettings::default() }
 }
 
 fn media_settings(config: &Config) -> MediaSettings {

@@ -22,7 +22,7 @@ use tidegate_wal::{OpenError, WalMedium};
 
 use crate::broker::{Broker, Parts};
 use crate::config::Config;
-use crate::join::Objects;
+use crate::join::{Graces, Objects};
 use crate::lease::Lease;
 use crate::metrics::Metrics;
 use crate::partitions::Tail;
@@ -66,6 +66,8 @@ pub struct Seams {
     pub observer: Arc<dyn Observer>,
     pub metrics: Metrics,
     pub storage_settings: StorageSettings,
+    /// See [`Graces::prepared_ms`]: longer than a PUT is tried, and then may take to land.
+    pub prepared_grace_ms: u64,
     pub cluster: InitCluster,
     pub endpoints: Vec<Endpoint>,
     /// The newest WAL that is known to have been made here.
@@ -85,8 +87,11 @@ pub async fn start(seams: Seams, mark_wal: MarkWal<'_>) -> Result<Arc<Broker>, S
     let (incarnation, wal_id) = register(&seams, node).await?;
     tracing::info!(incarnation = incarnation.0, wal = wal_id.0, "registered with the metadata quorum");
     let lineage = seams.metadata.image().cluster().map(|c| c.lineage).unwrap_or_default();
-    let objects =
-        Objects::new(seams.metadata.clone(), incarnation, seams.config.storage.object_delete_grace_ms);
+    let graces = Graces {
+        committed_ms: seams.config.storage.object_delete_grace_ms,
+        prepared_ms: seams.prepared_grace_ms.max(seams.config.storage.object_delete_grace_ms),
+    };
+    let objects = Objects::new(seams.metadata.clone(), incarnation, graces);
     let storage = Storage::new(StorageParts {
         io: seams.io.clone(),
         objects: Arc::new(objects),
@@ -211,9 +216,11 @@ async fn adopt_former(
 /// Names the floor that the tools need to see the same damage.
 fn with_floor(error: OpenError, floor: Position) -> OpenError {
     match error {
-        OpenError::Damaged { file, offset, what } if floor > Position::ZERO => {
-            OpenError::Damaged { file, offset, what: format!("{what} (known durable up to {floor}: add --floor {floor})") }
-        }
+        OpenError::Damaged { file, offset, what } if floor > Position::ZERO => OpenError::Damaged {
+            file,
+            offset,
+            what: format!("{what} (known durable up to {floor}: add --floor {floor})"),
+        },
         other => other,
     }
 }

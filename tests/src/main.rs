@@ -29,7 +29,12 @@ struct Args {
 fn main() -> ExitCode {
     let args = Args::parse();
     if args.trace {
-        tracing_subscriber::fmt().with_env_filter("info,openraft=warn,turmoil=warn,tidegate_tests=debug").with_writer(std::io::stderr).without_time().with_ansi(false).init();
+        tracing_subscriber::fmt()
+            .with_env_filter("info,openraft=warn,turmoil=warn,tidegate_tests=debug")
+            .with_writer(std::io::stderr)
+            .without_time()
+            .with_ansi(false)
+            .init();
     }
     let begun = Instant::now();
     let (mut failed, mut simulated_ms) = (0u64, 0u64);

@@ -323,7 +323,7 @@ fn keys_that_contradict_each_other_are_refused_with_the_one_to_change() {
         (
             &["message.max.bytes=1048576", "wal.segment.bytes=1MiB"],
             "--set: message.max.bytes=1048576: does not fit half a WAL segment",
-            "raise wal.segment.bytes to 1052672",
+            "raise wal.segment.bytes to 2359296",
         ),
         (
             &["wal.segment.bytes=64MiB", "wal.bytes.max=255MiB"],

@@ -76,6 +76,7 @@ async fn live(world: &Arc<World>) -> anyhow::Result<String> {
         observer: Arc::new(Observed::new(metrics.clone())),
         metrics,
         storage_settings: storage_settings(),
+        prepared_grace_ms: 2 * io_settings().put_budget_ms + io_settings().attempt_timeout_ms,
         cluster: InitCluster {
             cluster_id,
             bucket: "sim".into(),

@@ -141,7 +141,9 @@ impl Producer {
         let create = CreateTopicsRequest::default().with_topics(vec![topic]).with_timeout_ms(5_000);
         let _: CreateTopicsResponse = conn.call(CREATE_TOPICS, 7, &create).await?;
         if self.id.is_none() {
-            let ask = InitProducerIdRequest::default().with_transactional_id(None).with_transaction_timeout_ms(1_000);
+            let ask = InitProducerIdRequest::default()
+                .with_transactional_id(None)
+                .with_transaction_timeout_ms(1_000);
             let given: InitProducerIdResponse = conn.call(INIT_PRODUCER_ID, 4, &ask).await?;
             if given.error_code != 0 {
                 return Err(io::Error::other("no producer id"));
@@ -228,5 +230,9 @@ fn request(batch: &Batch) -> ProduceRequest {
     let data =
         PartitionProduceData::default().with_index(batch.partition).with_records(Some(batch.bytes.clone()));
     let topic = TopicProduceData::default().with_name(topic()).with_partition_data(vec![data]);
-    ProduceRequest::default().with_transactional_id(None).with_acks(-1).with_timeout_ms(5_000).with_topic_data(vec![topic])
+    ProduceRequest::default()
+        .with_transactional_id(None)
+        .with_acks(-1)
+        .with_timeout_ms(5_000)
+        .with_topic_data(vec![topic])
 }

@@ -145,7 +145,8 @@ async fn a_client_that_leaves_ends_its_long_poll() {
     peer.send(OTHER, "slow").await;
     sleep(Duration::from_millis(10)).await;
     drop(peer.stream);
-    let ended = tokio::time::timeout(Duration::from_secs(1), peer.end).await.expect("well before the poll is over");
+    let ended =
+        tokio::time::timeout(Duration::from_secs(1), peer.end).await.expect("well before the poll is over");
     assert!(matches!(ended, Ok(End::Eof | End::Io(_))));
 }
 
