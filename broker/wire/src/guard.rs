@@ -58,25 +58,25 @@ pub enum GuardError {
     TagOrder { tag: u32 },
     #[error("{field}: tagged field states {stated} bytes and has {found}")]
     TagSize { field: &'static str, stated: usize, found: usize },
-    #[error("{0} bytes follow the message")]
-    Trailing(usize),
     #[error("decoding would take more than {0} bytes of memory")]
     Cost(usize),
+}
+
+/// What a checked body is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Checked {
+    /// Bytes of the message. What follows them is ignored, as Kafka does: librdkafka 2.15 leaves three bytes behind a
+    /// Metadata request.
+    pub len: usize,
+    /// Most bytes that decoding allocates.
+    pub cost: usize,
 }
 
 /// Checks a request body, without its header.
 ///
 /// # Errors
-/// [`GuardError`] when the body is not a whole message of that version, or is out of proportion in memory.
-pub fn check(key: i16, version: i16, body: &[u8]) -> Result<(), GuardError> {
-    cost(key, version, body).map(|_| ())
-}
-
-/// As [`check`], and tells how many bytes decoding will allocate at most.
-///
-/// # Errors
-/// As [`check`].
-pub fn cost(key: i16, version: i16, body: &[u8]) -> Result<usize, GuardError> {
+/// [`GuardError`] when the body does not begin with a whole message of that version, or is out of proportion in memory.
+pub fn check(key: i16, version: i16, body: &[u8]) -> Result<Checked, GuardError> {
     let request = schema::request(key).ok_or(GuardError::UnknownKey(key))?;
     if !(request.min..=request.max).contains(&version) {
         return Err(GuardError::UnsupportedVersion { name: request.name, version });
@@ -85,11 +85,7 @@ pub fn cost(key: i16, version: i16, body: &[u8]) -> Result<usize, GuardError> {
     let mut walk =
         Walk { left: body, version, flexible: request.is_flexible_in(version), allowed, budget: allowed };
     walk.fields(request.fields)?;
-    if walk.left.is_empty() {
-        Ok(allowed - walk.budget + COST_ASIDE)
-    } else {
-        Err(GuardError::Trailing(walk.left.len()))
-    }
+    Ok(Checked { len: body.len() - walk.left.len(), cost: allowed - walk.budget + COST_ASIDE })
 }
 
 /// Reads an unsigned variable-length number of at most 32 bits off the front.

@@ -1,6 +1,6 @@
 //! Request head and body.
 //!
-//! Owns: the only way from a frame to a decoded request: head, guard, decoder, nothing left over.
+//! Owns: the only way from a frame to a decoded request: head, guard, decoder.
 //! Invariants: no input panics or allocates out of proportion ([`guard`]); strings and records of the decoded request
 //! are slices of the frame.
 //! Never: decides whether a request is allowed.
@@ -83,7 +83,8 @@ pub fn parse_head(frame: &mut Bytes) -> Result<RequestHead, HeadError> {
 /// # Errors
 /// [`DecodeError`]; the connection is closed on each of them, as in Kafka.
 pub fn decode<T: Decodable>(key: i16, version: i16, mut body: Bytes) -> Result<T, DecodeError> {
-    guard::check(key, version, &body)?;
+    let checked = guard::check(key, version, &body)?;
+    body.truncate(checked.len);
     let request = T::decode(&mut body, version).map_err(|e| DecodeError::Decoder(e.to_string()))?;
     if body.is_empty() { Ok(request) } else { Err(DecodeError::Remaining(body.len())) }
 }

@@ -108,7 +108,8 @@ fn every_cut_of_a_valid_body_is_refused() {
             assert!(refused.is_err(), "{} {version}: {len} of {} bytes", request.name, body.len());
         }
         let trailing = [&body[..], &[0]].concat();
-        assert_eq!(guard::check(request.key, version, &trailing), Err(GuardError::Trailing(1)));
+        let checked = guard::check(request.key, version, &trailing).expect("what follows is ignored");
+        assert_eq!(checked.len, body.len(), "{} {version}", request.name);
     }
 }
 
@@ -141,7 +142,7 @@ fn lies_have_their_own_errors() {
     assert_eq!(metadata(1, &[0x7f, 0xff, 0xff, 0xff]), count(i32::MAX as u32, 0));
     assert_eq!(metadata(12, &[0xff, 0xff, 0xff, 0xff, 0x0f]), count(u32::MAX - 1, 0));
     assert_eq!(metadata(0, &[0xff; 4]), Err(GuardError::Null { field: "Topics" }));
-    assert_eq!(metadata(1, &[0xff; 4]), Ok(()));
+    assert!(metadata(1, &[0xff; 4]).is_ok());
     assert_eq!(
         metadata(1, &[0xff, 0xff, 0xff, 0xfe]),
         Err(GuardError::Negative { field: "Topics", length: -2 })
@@ -153,7 +154,7 @@ fn lies_have_their_own_errors() {
     assert_eq!(guard::check(4, 0, &[]), Err(GuardError::UnknownKey(4)));
     // DescribeTopicPartitions: no topics, limit 1, and a cursor that is neither there nor null.
     let describe = |presence| guard::check(75, 0, &[1, 0, 0, 0, 1, presence, 0]);
-    assert_eq!(describe(0xff), Ok(()));
+    assert!(describe(0xff).is_ok());
     assert_eq!(describe(2), Err(GuardError::Presence { field: "Cursor", byte: 2 }));
     assert_eq!(describe(0), Err(GuardError::Presence { field: "Cursor", byte: 0 }));
     // Fetch knows tag 0, a cluster id, and its size is not what the id takes.
@@ -171,7 +172,7 @@ fn lies_have_their_own_errors() {
 fn a_body_out_of_proportion_is_refused() {
     let (request, version) = all().find(|(r, v)| r.key == 3 && *v == 1).expect("metadata 1");
     let empty_names = |n| crowded_body(request, version, 0, n, 0).expect("topics");
-    assert_eq!(guard::check(3, 1, &empty_names(900)), Ok(()));
+    assert!(guard::check(3, 1, &empty_names(900)).is_ok());
     assert!(matches!(guard::check(3, 1, &empty_names(1000)), Err(GuardError::Cost(_))));
 }
 

@@ -80,7 +80,7 @@ struct Measure {
 impl Visitor for Measure {
     fn visit<T: Request + Message + HeaderVersion + PartialEq + Debug + Default>(&mut self) {
         let (version, n) = (self.version, self.body.len());
-        let (checked, cost) = peak(|| guard::cost(T::KEY, version, &self.body));
+        let (checked, cost) = peak(|| guard::check(T::KEY, version, &self.body).map(|c| c.cost));
         assert_eq!(checked, 0, "the walk allocates nothing");
         let (taken, decoded) = peak(|| request::decode::<T>(T::KEY, version, self.body.clone()));
         let allowed = cost.unwrap_or(COST_BASE).min(COST_PER_BYTE * n + COST_BASE);
