@@ -61,10 +61,10 @@ def record(producer, n):
 
 
 class History:
-    """A file that one process appends to."""
+    """A file that one process appends to. Its buffer is small, for others look into the file while it grows."""
 
     def __init__(self, path):
-        self.file = open(path, "a", buffering=1 << 16, encoding="utf-8")
+        self.file = open(path, "a", buffering=1 << 13, encoding="utf-8")
 
     def write(self, event, **fields):
         fields = {"event": event, "ms": clock_ms(), **fields}

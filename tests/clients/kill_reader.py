@@ -35,7 +35,7 @@ class Reader:
         )
 
     def partitions(self, topics):
-        known = self.consumer.list_topics(timeout=PATIENCE_SECONDS).topics
+        known = {topic: self.consumer.list_topics(topic, timeout=PATIENCE_SECONDS).topics[topic] for topic in topics}
         return [(topic, partition) for topic in topics for partition in sorted(known[topic].partitions)]
 
     def take(self, batch):

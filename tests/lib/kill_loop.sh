@@ -36,9 +36,9 @@ kill_loop() {
     --history "$WORK/history/tail.jsonl" --reader tail --topics "$KILL_TOPICS" --tail "$WORK/history/stop" &
   tail=$!
 
+  # The producers run for as long, and began later.
   end=$(($(now_ms) + seconds * 1000))
-  while (($(now_ms) < end - 2000)); do
-    pause 800 5000
+  while pause 800 5000 && (($(now_ms) < end - 3000)); do
     # Under way, or the kill would hit an idle broker.
     wait_for_acks
     note_fault kill

@@ -28,7 +28,8 @@ public final class RoundTrip {
     private static final int[] SIZES = {1, 2, 10, 100, 1_000, 10_000, 100_000, 900_000};
     private static final int SMALL_RECORDS = 300;
     private static final int MIB = 1 << 20;
-    private static final long FIRST_TIMESTAMP_MS = 1_700_000_000_000L;
+    /** Of today, or retention might take the records away. */
+    private static final long FIRST_TIMESTAMP_MS = System.currentTimeMillis() - 60_000;
 
     private final Options options;
     private final TopicPartition partition;
