@@ -91,12 +91,17 @@ impl Settings {
     #[must_use]
     pub fn limits(&self) -> Limits {
         let usual = Limits::of(self.memory_bytes);
+        let rounds = self.round_bytes() * self.rounds_in_memory as u64;
         usual
             .with(Share::LogCache, self.log_cache_bytes)
             .with(Share::BlockCache, self.block_cache_bytes)
-            .with(
-                Share::Uploads,
-                usual.get(Share::Uploads).max(self.upload_bytes * self.rounds_in_memory as u64),
-            )
+            .with(Share::Uploads, usual.get(Share::Uploads).max(rounds))
+    }
+
+    /// What one upload round holds. A round that does not fit the log cache would have to be read back from the WAL each
+    /// time.
+    #[must_use]
+    pub fn round_bytes(&self) -> u64 {
+        self.upload_bytes.min(self.log_cache_bytes / 2).max(1)
     }
 }

@@ -238,7 +238,7 @@ impl Storage {
     pub fn new(parts: Parts) -> Arc<Storage> {
         let Parts { io, objects, clock, random, incarnation, lineage, settings, medium, observer } = parts;
         let budget = MemoryBudget::new(settings.limits());
-        let cache = LogCache::new(&budget, clock.clone(), settings.log_cache_bytes, settings.upload_bytes);
+        let cache = LogCache::new(&budget, clock.clone(), settings.log_cache_bytes, settings.round_bytes());
         let reader = ObjectReader::new(io.clone(), &settings, &budget, observer.clone());
         let core = Core {
             upload_io: io.lane(IoSettings::default()),

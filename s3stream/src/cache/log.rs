@@ -121,8 +121,7 @@ impl LogCache {
             clock,
             limit_bytes,
             segment_bytes: (4 << 20).min(limit_bytes / 8).min(upload_bytes / 4).max(1),
-            // A round that does not fit the cache would have to be read back from the WAL each time.
-            upload_bytes: upload_bytes.min(limit_bytes / 2).max(1),
+            upload_bytes,
             uploaded: watch::Sender::new(0),
             wake: Notify::new(),
         }

@@ -23,6 +23,7 @@ use std::sync::Arc;
 
 use tidegate_common::{ObjectId, Offset, StreamId};
 
+use crate::budget::Share;
 use crate::manager::{StreamObjectRow, StreamRow};
 use crate::read::parts::{SetSlices, SliceEntry};
 use crate::storage::Settings;
@@ -68,7 +69,7 @@ impl Rules {
     pub(crate) fn of(settings: &Settings) -> Self {
         Self {
             split_bytes: settings.split_bytes,
-            compact_bytes: settings.compact_bytes,
+            compact_bytes: settings.compact_bytes.min(settings.limits().get(Share::Uploads)),
             compact_age_ms: settings.compact_age_ms,
             set_objects_max: settings.set_objects_max,
             leaf_objects: settings.leaf_objects.clamp(1, crate::format::LEAF_ROWS_MAX),

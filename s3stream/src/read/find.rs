@@ -126,6 +126,9 @@ fn slice_entries(
 }
 
 async fn slice_entry(core: &Core, stream: StreamId, part: &Part) -> Result<SliceEntry, ReadError> {
+    if let Some(known) = part.slice {
+        return Ok(known);
+    }
     let key = (part.object.lineage, part.object.id, stream);
     if let Some(entry) = core.slices.lock().get(&key) {
         return Ok(entry);

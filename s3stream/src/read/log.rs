@@ -5,12 +5,12 @@
 
 use std::sync::Arc;
 
-use futures::{FutureExt, StreamExt};
+use futures::FutureExt;
+use futures::future::join_all;
 use tidegate_common::{Batch, Offset};
 use tidegate_wal::{ReadError as WalReadError, RecordKind};
 
 use super::ahead::Ahead;
-use super::in_order;
 use super::parts::{Part, parts};
 use crate::cache::tail::{Entry, Tail, Taken};
 use crate::format::SliceIndex;
@@ -84,26 +84,24 @@ async fn step(
     if entries.is_empty() {
         return Ok(Step::Full);
     }
-    let before = out.len();
-    let reads = entries.into_iter().map(|entry| body_of(entry).boxed()).collect();
-    let mut reads = in_order(reads, WAL_READS_AT_ONCE);
-    while let Some(batch) = reads.next().await {
-        match batch {
-            Ok(batch) => {
-                if !taken.takes(&batch.head) {
-                    return Ok(Step::Full);
-                }
-                out.push(batch);
-            }
-            Err(WalReadError::NotHere(position)) if out.len() == before => {
-                let what = format!("position {position} is no longer in its WAL");
-                return Ok(Step::Moved(ReadError::Hole { stream: tail.stream, at, what }));
-            }
-            Err(WalReadError::NotHere(_)) => break,
-            Err(error) => return Err(wal_error(core, error)),
+    let (batches, failed) = bodies(entries).await;
+    let read = batches.len();
+    for batch in batches {
+        if !taken.takes(&batch.head) {
+            return Ok(Step::Full);
         }
+        out.push(batch);
     }
-    Ok(out.last().map_or(Step::Full, |last| Step::On(last.head.next_offset())))
+    match failed {
+        Some(WalReadError::NotHere(position)) if read == 0 => {
+            let what = format!("position {position} is no longer in its WAL");
+            Ok(Step::Moved(ReadError::Hole { stream: tail.stream, at, what }))
+        }
+        None | Some(WalReadError::NotHere(_)) => {
+            Ok(out.last().map_or(Step::Full, |last| Step::On(last.head.next_offset())))
+        }
+        Some(error) => Err(wal_error(core, error)),
+    }
 }
 
 fn wal_error(core: &Core, error: WalReadError) -> ReadError {
@@ -116,11 +114,32 @@ fn wal_error(core: &Core, error: WalReadError) -> ReadError {
     }
 }
 
-/// The batch of an entry, from memory or from its WAL.
-pub(crate) async fn body_of(entry: Entry) -> Result<Batch, WalReadError> {
-    if let Some(body) = entry.body {
-        return Ok(Batch { head: entry.head, body });
+/// The batches of the entries, from memory or from their WAL, up to the first that cannot be read.
+pub(crate) async fn bodies(entries: Vec<Entry>) -> (Vec<Batch>, Option<WalReadError>) {
+    let mut out = Vec::with_capacity(entries.len());
+    let mut entries = entries.into_iter().peekable();
+    while let Some(entry) = entries.next() {
+        if let Some(body) = entry.body {
+            out.push(Batch { head: entry.head, body });
+            continue;
+        }
+        let mut reads = vec![from_wal(entry).boxed()];
+        while reads.len() < WAL_READS_AT_ONCE
+            && let Some(entry) = entries.next_if(|entry| entry.body.is_none())
+        {
+            reads.push(from_wal(entry).boxed());
+        }
+        for read in join_all(reads).await {
+            match read {
+                Ok(batch) => out.push(batch),
+                Err(error) => return (out, Some(error)),
+            }
+        }
     }
+    (out, None)
+}
+
+async fn from_wal(entry: Entry) -> Result<Batch, WalReadError> {
     let record = match &*entry.wal {
         WalRef::Live(wal) => wal.read(entry.position).await?,
         WalRef::Sealed(wal) => wal.read(entry.position).await?,

@@ -14,7 +14,7 @@ pub(crate) mod parts;
 mod state;
 
 pub(crate) use find::{batch_at_timestamp, batch_of_max_timestamp, extents};
-pub(crate) use log::{body_of, read, slice_of};
+pub(crate) use log::{bodies, read, slice_of};
 pub(crate) use state::load_state;
 
 use futures::StreamExt;

@@ -31,6 +31,8 @@ pub(crate) struct Part {
     pub(crate) from: Offset,
     pub(crate) to: Offset,
     pub(crate) in_set_object: bool,
+    /// What the directory knows of it; `None` for a stream object.
+    pub(crate) slice: Option<SliceEntry>,
 }
 
 /// What the directory knows of one slice.
@@ -168,6 +170,7 @@ async fn candidates(
         from: row.from,
         to: row.to,
         in_set_object: false,
+        slice: None,
     };
     let loose = objects.stream_objects(stream_id, from);
     let mut out: Vec<Part> = loose.iter().take_while(|row| row.from < upto).map(part).collect();
@@ -197,6 +200,7 @@ async fn candidates(
                 from: slice.from,
                 to: slice.to,
                 in_set_object: true,
+                slice: Some(*slice),
             })
         }));
     }
@@ -234,7 +238,7 @@ mod tests {
 
     fn part(id: u64, from: i64, to: i64, in_set_object: bool) -> Part {
         let object = ObjectRef { lineage: Lineage(1), id: ObjectId(id), size: 1 };
-        Part { object, from: Offset(from), to: Offset(to), in_set_object }
+        Part { object, from: Offset(from), to: Offset(to), in_set_object, slice: None }
     }
 
     fn ids(found: Vec<Part>, from: i64, upto: i64) -> Result<Vec<u64>, ReadError> {

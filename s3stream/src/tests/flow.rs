@@ -300,6 +300,17 @@ async fn state_loads_in_single_flight_and_reads_few_footers() {
     assert!(loads.windows(2).all(|pair| pair[0] == pair[1]));
     assert_eq!(world.faults.calls(Op::Get) - before, 60, "one footer per live set object, once");
     model.check_state(&world, ONE).await;
+    // A base comes before more than `replay_slices_max` slices would have to be replayed.
+    let core = world.storage.core();
+    let (mut bases, mut since) = (0, 0);
+    for set in core.directory.sets(&*core.objects, &core.reader).await.expect("readable").iter() {
+        let footer = core.reader.footer(set.object).await.expect("readable");
+        let is_base = footer.slice(ONE).expect("its only stream").producers.base;
+        bases += u32::from(is_base);
+        since = if is_base { 0 } else { since + 1 };
+        assert!(since < world.settings.replay_slices_max, "{since} slices after the last base");
+    }
+    assert!((10..30).contains(&bases), "{bases} bases in 60 slices");
 }
 
 #[tokio::test(start_paused = true)]

@@ -27,11 +27,10 @@ use crate::format::{
 use crate::io::IoError;
 use crate::manager::{ManagerError, NewObject, SliceRange, StreamRow, UploadCommit};
 use crate::read::parts::parts;
-use crate::read::{body_of, in_order, load_state, slice_of};
+use crate::read::{bodies, in_order, load_state, slice_of};
 use crate::storage::Core;
 use crate::stream::ReadError;
 
-const WAL_READS_AT_ONCE: usize = 16;
 /// A producer's state takes at most about this per batch.
 const PRODUCER_BYTES_PER_BATCH: u64 = 52;
 
@@ -469,13 +468,10 @@ pub(crate) fn stamp(core: &Core, id: ObjectId) -> Stamp {
 }
 
 async fn batches(round: &Round, slice: &SlicePlan) -> Result<Vec<Batch>, WalReadError> {
-    let entries = slice.tail.segments(round.first, round.last);
-    let entries = entries.into_iter().filter(|entry| entry.head.next_offset() > slice.from);
-    let mut out = Vec::new();
-    let reads = entries.map(|entry| body_of(entry).boxed()).collect();
-    let mut reads = in_order(reads, WAL_READS_AT_ONCE);
-    while let Some(batch) = reads.next().await {
-        out.push(batch?);
+    let mut entries = slice.tail.segments(round.first, round.last);
+    entries.retain(|entry| entry.head.next_offset() > slice.from);
+    match bodies(entries).await {
+        (batches, None) => Ok(batches),
+        (_, Some(error)) => Err(error),
     }
-    Ok(out)
 }
