@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Shows: settings win in order (file, environment, --set); each start that must be refused ends with one clear line and not with 0
 # Needs: binary kcat python minio
-# Usual: 30 s
+# Usual: 13 s
 # Budget: 240 s
 source "$(dirname "$0")/../lib/suite.sh"
 is_tidegate || fail 'this suite is about the binary itself: it needs BROKER=tidegate'

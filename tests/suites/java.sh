@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Shows: the Java clients and Kafka's own tools: every codec, records of 1 B to 1 MiB, limits, idempotence, 1,000 topics, 100 connections
 # Needs: binary java python
-# Usual: 90 s
+# Usual: 60 s
 # Budget: 480 s
 #
 # Consumer groups are not served yet, so consumers here name their partitions; kafka-consumer-perf-test, which knows

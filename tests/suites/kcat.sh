@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Shows: kcat writes and reads: metadata, each codec, keys, headers, tombstones, offsets, times
 # Needs: binary kcat python
-# Usual: 15 s
+# Usual: 14 s
 # Budget: 180 s
 source "$(dirname "$0")/../lib/suite.sh"
 source "$ROOT/tests/lib/exchange.sh"

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Shows: under SIGKILL at random no record is lost, duplicated, reordered or changed, on the local directory and on MinIO
 # Needs: binary java python minio
-# Usual: 180 s
+# Usual: 150 s
 # Usual full: 1300 s
 # Budget: 600 s
 # Budget full: 2400 s

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Shows: on a real S3 server and on a local directory: clients are served, data outlives a kill, deleted bytes leave the bucket
 # Needs: binary java kcat python minio
-# Usual: 120 s
+# Usual: 195 s
 # Budget: 600 s
 source "$(dirname "$0")/../lib/suite.sh"
 source "$ROOT/tests/lib/exchange.sh"

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Shows: the bucket is gone for 30 s (120 s with --full) at 20 MB/s: no client sees an error, the backlog is 0 within 120 s after
 # Needs: binary java python minio
-# Usual: 90 s
+# Usual: 85 s
 # Usual full: 220 s
 # Budget: 400 s
 # Budget full: 700 s

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Shows: confluent-kafka (librdkafka) and kafka-python read what the other wrote, in every codec, with idempotence
 # Needs: binary python
-# Usual: 15 s
+# Usual: 13 s
 # Budget: 180 s
 source "$(dirname "$0")/../lib/suite.sh"
 

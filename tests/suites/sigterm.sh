@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Shows: SIGTERM answers what is in flight, uploads, ends with 0 within shutdown.timeout.ms; also while the bucket is away
 # Needs: binary java kcat python minio
-# Usual: 60 s
+# Usual: 45 s
 # Budget: 300 s
 source "$(dirname "$0")/../lib/suite.sh"
 source "$ROOT/tests/lib/exchange.sh"
