@@ -13,8 +13,10 @@ use tidegate_common::clock::SharedClock;
 use tidegate_common::random::SharedRandom;
 use tidegate_common::{BrokerId, Incarnation, Offset, StreamId};
 use tidegate_metadata::{Command, Metadata, ProposeError, Response};
+use tidegate_s3stream::io::ObjectIo;
 use tidegate_s3stream::storage::Storage;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tidegate_wal::SealedWal;
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
 
 use crate::api::errors::Code;
 use crate::api::fetch_session::FetchSessions;
@@ -46,6 +48,9 @@ pub struct Parts {
     pub node: BrokerId,
     pub incarnation: Incarnation,
     pub tails: BTreeMap<StreamId, Tail>,
+    /// WALs of former incarnations, still to be verified.
+    pub adopted: Vec<Arc<dyn SealedWal>>,
+    pub io: ObjectIo,
 }
 
 pub struct Broker {
@@ -62,6 +67,10 @@ pub struct Broker {
     pub partitions: Partitions,
     pub sessions: Mutex<FetchSessions>,
     pub producer_ids: ProducerIds,
+    pub io: ObjectIo,
+    /// Turns true once: what is in flight is answered, long polls at once, and nothing new is taken.
+    pub stopping: watch::Sender<bool>,
+    pub(crate) adopted: Mutex<Vec<Arc<dyn SealedWal>>>,
     cluster_id: String,
     apis: BTreeMap<i16, ApiMetrics>,
     /// `queued.max.request.bytes`, with its bound.
@@ -87,6 +96,9 @@ impl Broker {
             sessions: Mutex::new(FetchSessions::new(parts.config.fetch.session_slots as usize)),
             partitions,
             producer_ids: ProducerIds::default(),
+            io: parts.io,
+            stopping: watch::Sender::new(false),
+            adopted: Mutex::new(parts.adopted),
             cluster_id,
             configs_seen: AtomicU64::new(0),
             config: parts.config,

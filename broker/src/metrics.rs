@@ -34,7 +34,6 @@ pub struct Metrics {
     pub block_cache: BlockCacheMetrics,
     pub partitions_open: Level,
     pub raft: RaftMetrics,
-    pub recovery: RecoveryMetrics,
     registry: Arc<Registry>,
     docs: Arc<Vec<MetricDoc>>,
 }
@@ -96,7 +95,6 @@ pub struct MemoryMetrics {
 pub struct UploadMetrics {
     pub rounds: Counter,
     pub bytes: Counter,
-    pub seconds: Histogram,
     pub failures: Counter,
     pub backlog_bytes: Level,
     pub backlog_age_seconds: Ratio,
@@ -104,8 +102,10 @@ pub struct UploadMetrics {
 
 #[derive(Clone, Debug)]
 pub struct StoreMetrics {
-    requests: Family<StoreLabel, Counter>,
-    seconds: Family<OpLabel, Histogram, fn() -> Histogram>,
+    requests: Family<OpLabel, Counter>,
+    pub retries: Counter,
+    pub unavailable: Counter,
+    pub damaged: Counter,
 }
 
 #[derive(Clone, Debug)]
@@ -118,16 +118,8 @@ pub struct BlockCacheMetrics {
 #[derive(Clone, Debug)]
 pub struct RaftMetrics {
     pub applied_index: Level,
-    pub term: Level,
     /// 0 or 1.
     pub is_leader: Level,
-}
-
-#[derive(Clone, Debug)]
-pub struct RecoveryMetrics {
-    /// 0 to 1; 1 once serving.
-    pub progress: Ratio,
-    pub scanned_bytes: Level,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -144,12 +136,6 @@ struct ErrorLabel {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ReasonLabel {
     reason: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct StoreLabel {
-    op: &'static str,
-    outcome: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -225,8 +211,6 @@ impl Metrics {
             uploads: UploadMetrics {
                 rounds: r.counter("upload_rounds", None, "", "Upload rounds that were committed."),
                 bytes: r.counter("upload", Some(Unit::Bytes), "", "Bytes uploaded in committed rounds."),
-                seconds: r
-                    .histogram("upload_round", "Time of an upload round, from its start to its commit."),
                 failures: r.counter(
                     "upload_failures",
                     None,
@@ -250,13 +234,26 @@ impl Metrics {
                 requests: r.counter(
                     "store_requests",
                     None,
-                    "op, outcome",
-                    "Requests to the object store, by operation and outcome.",
-                ),
-                seconds: r.histograms(
-                    "store_request",
                     "op",
-                    "Time of a request to the object store, by operation.",
+                    "Requests sent to the object store, retries included, by operation; for delete, keys.",
+                ),
+                retries: r.counter(
+                    "store_retries",
+                    None,
+                    "",
+                    "Requests to the object store that were sent again.",
+                ),
+                unavailable: r.counter(
+                    "store_unavailable",
+                    None,
+                    "",
+                    "Operations on the object store that were given up for the time being.",
+                ),
+                damaged: r.counter(
+                    "store_damaged",
+                    None,
+                    "",
+                    "Reads whose bytes failed their check twice: stored data is damaged.",
                 ),
             },
             block_cache: BlockCacheMetrics {
@@ -272,26 +269,11 @@ impl Metrics {
             ),
             raft: RaftMetrics {
                 applied_index: r.gauge("raft_applied_index", None, "", "Newest metadata entry applied here."),
-                term: r.gauge("raft_term", None, "", "Term of the metadata quorum as known here."),
                 is_leader: r.gauge(
                     "raft_is_leader",
                     None,
                     "",
                     "1 if this process leads the metadata quorum.",
-                ),
-            },
-            recovery: RecoveryMetrics {
-                progress: r.gauge(
-                    "recovery_progress",
-                    Some(Unit::Ratios),
-                    "",
-                    "Share of the WAL read since the start; 1 once recovered.",
-                ),
-                scanned_bytes: r.gauge(
-                    "recovery_scanned",
-                    Some(Unit::Bytes),
-                    "",
-                    "Bytes of the WAL read since the start.",
                 ),
             },
             registry: Arc::new(r.registry),
@@ -375,11 +357,9 @@ impl ConnectionMetrics {
 }
 
 impl StoreMetrics {
-    /// Counts a request to the store: `op` as get, put, delete, list, head; `outcome` as ok, not_found, conflict,
-    /// throttled, timeout, error.
-    pub fn request(&self, op: &'static str, outcome: &'static str, seconds: f64) {
-        self.requests.get_or_create(&StoreLabel { op, outcome }).inc();
-        self.seconds.get_or_create(&OpLabel { op }).observe(seconds);
+    /// Counts requests to the store: `op` as put, get, delete.
+    pub fn requests(&self, op: &'static str, n: u64) {
+        self.requests.get_or_create(&OpLabel { op }).inc_by(n);
     }
 }
 
@@ -490,7 +470,7 @@ mod tests {
         produce.response_bytes.inc_by(50);
         produce.error(6);
         metrics.connections.closed("idle");
-        metrics.store.request("put", "ok", 0.02);
+        metrics.store.requests("put", 1);
         metrics
     }
 
@@ -505,7 +485,7 @@ mod tests {
             "tidegate_request_bytes_total{api=\"Produce\"} 1000",
             "tidegate_request_seconds_bucket{le=\"0.0004\",api=\"Produce\"} 1",
             "tidegate_connections_closed_total{reason=\"idle\"} 1",
-            "tidegate_store_requests_total{op=\"put\",outcome=\"ok\"} 1",
+            "tidegate_store_requests_total{op=\"put\"} 1",
             "tidegate_wal_durable_position 7",
         ] {
             assert!(text.lines().any(|other| other == line), "{line} in\n{text}");

@@ -8,6 +8,7 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
 use tidegate_s3stream::budget::Share;
+use tidegate_s3stream::io::IoCounts;
 use tidegate_s3stream::storage::Observer;
 use tidegate_wal::Durability;
 
@@ -92,9 +93,13 @@ impl Face {
 impl Probe for Face {
     fn health(&self) -> Health {
         match self.broker.load().as_ref() {
-            Some(broker) if *broker.releaser.dead().borrow() => Health::Failed {
-                why: "the WAL is poisoned: nothing more is acknowledged; restart the process".into(),
-            },
+            Some(broker)
+                if matches!(*broker.releaser.wal().durable().borrow(), Durability::Poisoned { .. }) =>
+            {
+                Health::Failed {
+                    why: "the WAL is poisoned: nothing more is acknowledged; restart the process".into(),
+                }
+            }
             _ => Health::Alive,
         }
     }
@@ -108,8 +113,16 @@ impl Probe for Face {
 pub async fn sample(broker: Arc<Broker>) {
     const EVERY: Duration = Duration::from_secs(1);
     let metrics = broker.metrics.clone();
-    metrics.recovery.progress.set(1.0);
+    let mut before = IoCounts::default();
     loop {
+        let now = broker.io.counts();
+        metrics.store.requests("put", now.puts - before.puts);
+        metrics.store.requests("get", now.gets - before.gets);
+        metrics.store.requests("delete", now.deletes - before.deletes);
+        metrics.store.retries.inc_by(now.retries - before.retries);
+        metrics.store.unavailable.inc_by(now.unavailable - before.unavailable);
+        metrics.store.damaged.inc_by(now.damaged - before.damaged);
+        before = now;
         let wal = broker.releaser.wal();
         let usage = wal.usage();
         metrics.wal.bytes.set(usage.used_bytes);

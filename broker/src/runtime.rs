@@ -101,7 +101,8 @@ fn serve(front: &Runtime, back: &Runtime, config: Arc<Config>) -> anyhow::Result
             prepared_grace_ms: 2 * io_settings(&config).put_budget_ms + config.storage.request_timeout_ms,
             cluster: init_cluster(&config, &mark),
             endpoints: endpoints(&config, &sockets)?,
-            newest_wal: WalId(mark.newest_wal),
+            // What a memory WAL held is gone by design: nothing is missed at the next start.
+            newest_wal: WalId(if config.wal.medium == Medium::Memory { 0 } else { mark.newest_wal }),
             config: Arc::clone(&config),
             clock,
             random,
@@ -297,7 +298,6 @@ async fn serve_clients(
     sockets: Vec<TcpListener>,
     back: &Runtime,
 ) -> anyhow::Result<()> {
-    let stop = watch::Sender::new(false);
     let connections = &broker.config.connections;
     let limits = Limits {
         request_bytes_max: connections.request_bytes_max as usize,
@@ -316,7 +316,7 @@ async fn serve_clients(
             receive_buffer_bytes: connections.receive_buffer_bytes.map(|b| b as usize),
         };
         tracing::info!(listener = %wanted.name, address = %socket.local_addr()?, "serving Kafka clients");
-        listeners.spawn(listener::run(socket, Arc::clone(broker), settings, stop.subscribe()));
+        listeners.spawn(listener::run(socket, Arc::clone(broker), settings, broker.stopping.subscribe()));
     }
     let loops = back.spawn(run_loops(Arc::clone(broker)));
     let ended = tokio::select! {
@@ -326,7 +326,7 @@ async fn serve_clients(
             Ok(())
         }
     };
-    stop.send_replace(true);
+    broker.stopping.send_replace(true);
     if ended.is_err() {
         broker.releaser.die();
     }

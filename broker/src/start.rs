@@ -18,7 +18,7 @@ use tidegate_metadata::rows::{Endpoint, WalRow, WalState};
 use tidegate_metadata::{Command, Metadata, ProposeError, Refusal, Response};
 use tidegate_s3stream::io::ObjectIo;
 use tidegate_s3stream::storage::{Observer, Parts as StorageParts, Settings as StorageSettings, Storage};
-use tidegate_wal::{OpenError, WalMedium};
+use tidegate_wal::{OpenError, SealedWal, WalMedium};
 
 use crate::broker::{Broker, Parts};
 use crate::config::Config;
@@ -38,17 +38,25 @@ const QUORUM_TRIES: u32 = 60;
 
 #[derive(Debug, Error)]
 pub enum StartError {
-    #[error("the metadata quorum did not answer: {0}")]
+    #[error(transparent)]
     Quorum(#[from] ProposeError),
-    #[error("{0}")]
+    #[error(transparent)]
     Wal(#[from] OpenError),
-    #[error("{0}")]
+    #[error(transparent)]
     Adopt(#[from] tidegate_s3stream::storage::AdoptError),
     #[error(
         "WAL {0} was written by this broker and is gone from data.dir/wal: the records that were not in the bucket \
-         yet are lost. Put the directory back, or accept the loss by removing its entry with an empty data.dir"
+         yet are lost. Put its files back from a copy; this build cannot go on without them"
     )]
     WalGone(WalId),
+    /// The quorum's state is gone while the data directory and the bucket are not: going on would begin a new, empty
+    /// cluster whose objects take the keys of the old one's.
+    #[error(
+        "data.dir/raft holds no metadata, but this data.dir has served before: topics and the whereabouts of their \
+         records were in it. Put the directory back from a copy; to give the cluster up, use an empty data.dir and \
+         another bucket or prefix"
+    )]
+    MetadataGone,
     #[error("{0}")]
     Mark(String),
     #[error("the quorum answered with something else: {0}")]
@@ -83,6 +91,10 @@ pub type MarkWal<'a> = &'a mut (dyn FnMut(WalId) -> Result<(), String> + Send);
 /// See [`StartError`].
 pub async fn start(seams: Seams, mark_wal: MarkWal<'_>) -> Result<Arc<Broker>, StartError> {
     let node = seams.config.node_id;
+    settled(&seams.metadata).await?;
+    if seams.newest_wal > WalId(0) && seams.metadata.image().cluster().is_none() {
+        return Err(StartError::MetadataGone);
+    }
     first_answer(&seams.metadata, Command::InitCluster(seams.cluster.clone())).await?;
     let (incarnation, wal_id) = register(&seams, node).await?;
     tracing::info!(incarnation = incarnation.0, wal = wal_id.0, "registered with the metadata quorum");
@@ -103,7 +115,8 @@ pub async fn start(seams: Seams, mark_wal: MarkWal<'_>) -> Result<Arc<Broker>, S
         medium: Arc::clone(&seams.medium),
         observer: Arc::clone(&seams.observer),
     });
-    let tails = adopt_former(&seams, node, incarnation, &storage).await?;
+    let mut adopted = Vec::new();
+    let tails = adopt_former(&seams, node, incarnation, &storage, &mut adopted).await?;
     let wal = seams.medium.create(wal_id, incarnation).await?;
     mark_wal(wal_id).map_err(StartError::Mark)?;
 
@@ -121,6 +134,8 @@ pub async fn start(seams: Seams, mark_wal: MarkWal<'_>) -> Result<Arc<Broker>, S
         node,
         incarnation,
         tails,
+        adopted,
+        io: seams.io,
     });
     let streams = broker.unopened_streams();
     if !streams.is_empty() {
@@ -139,6 +154,8 @@ pub async fn run_loops(broker: Arc<Broker>) -> String {
     tokio::select! {
         () = release => "the WAL can take no more records".into(),
         why = keep_lease(&broker) => why,
+        why = broker.metadata.stopped() => format!("the metadata node stopped: {why}"),
+        why = verify_adopted(&broker) => why,
         () = follow_image(&broker) => "the metadata node stopped".into(),
         () = crate::retention::run(Arc::clone(&broker)) => "retention stopped".into(),
         () = open_leftovers(&broker) => "opening partitions stopped".into(),
@@ -156,6 +173,17 @@ async fn register(seams: &Seams, node: BrokerId) -> Result<(Incarnation, WalId),
         Response::Registered { incarnation, wal } => Ok((incarnation, wal)),
         other => Err(StartError::Unexpected(format!("{other:?}"))),
     }
+}
+
+/// Waits until this node's image holds all that the quorum ever acknowledged.
+async fn settled(metadata: &Metadata) -> Result<(), StartError> {
+    for _ in 0..QUORUM_TRIES {
+        if metadata.read_index().await.is_ok() {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(250)).await;
+    }
+    Err(StartError::Quorum(ProposeError::NoLeader))
 }
 
 /// Proposes until the quorum answers: after a start it may still be electing. Only for commands that may be repeated.
@@ -178,6 +206,7 @@ async fn adopt_former(
     node: BrokerId,
     incarnation: Incarnation,
     storage: &Arc<Storage>,
+    kept: &mut Vec<Arc<dyn SealedWal>>,
 ) -> Result<BTreeMap<StreamId, Tail>, StartError> {
     let image = seams.metadata.image();
     let former: Vec<WalRow> =
@@ -202,6 +231,7 @@ async fn adopt_former(
             }
             other => return Err(StartError::Unexpected(format!("{other:?}"))),
         }
+        kept.push(Arc::clone(&sealed));
         let adopted = storage.adopt(sealed)?;
         tracing::info!(wal = row.id.0, end = end.0, streams = adopted.streams.len(), "adopted a former WAL");
         for (stream, found) in adopted.streams {
@@ -233,7 +263,8 @@ async fn forget_missing(seams: &Seams, row: &WalRow, incarnation: Incarnation) -
             return Err(StartError::WalGone(row.id));
         }
         if row.state == WalState::Open {
-            let seal = Command::SealWal { wal: row.id, executor: incarnation, end: Position::ZERO };
+            let end = Position(row.trim.0.saturating_sub(1));
+            let seal = Command::SealWal { wal: row.id, executor: incarnation, end };
             seams.metadata.propose_one(seal).await?;
         }
     }
@@ -264,6 +295,23 @@ async fn keep_lease(broker: &Broker) -> String {
             return "another incarnation of this broker has registered: this one is fenced".into();
         }
     }
+}
+
+/// Checks, in the background, every block of the adopted WALs that was trusted from an index checkpoint. Damage there is
+/// damage to acknowledged records: the process stops and says where.
+async fn verify_adopted(broker: &Broker) -> String {
+    let adopted = std::mem::take(&mut *broker.adopted.lock());
+    for sealed in adopted {
+        match sealed.verify().await {
+            Ok(()) => tracing::debug!(wal = sealed.id().0, "an adopted WAL is verified"),
+            Err(damage @ tidegate_wal::ReadError::Damaged { .. }) => return damage.to_string(),
+            // Uploaded, trimmed and deleted meanwhile, or unreadable for the moment: reads check their own blocks.
+            Err(error) => {
+                tracing::info!(wal = sealed.id().0, %error, "an adopted WAL was not verified to its end")
+            }
+        }
+    }
+    std::future::pending().await
 }
 
 /// Takes partitions whose creator died, or lost the quorum, between creating and opening them.

@@ -77,7 +77,10 @@ impl From<Code> for i16 {
 pub fn of_proposal(error: &ProposeError) -> Code {
     match error {
         ProposeError::Refused(refusal) => of_refusal(refusal),
-        _ => Code::RequestTimedOut,
+        ProposeError::NoSpace(_) => Code::KafkaStorageError,
+        ProposeError::TooLarge { .. } => Code::PolicyViolation,
+        // Retriable for every client; whether the entry was accepted shows in the next Metadata answer.
+        ProposeError::NoLeader | ProposeError::Unknown(_) | ProposeError::Closed => Code::RequestTimedOut,
     }
 }
 

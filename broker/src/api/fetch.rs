@@ -112,9 +112,10 @@ async fn read_when_ready(broker: &Broker, plan: &Plan, terms: &Terms) -> Vec<Out
     let mut registered = Registered { waiter: Arc::default(), partitions: Vec::new() };
     let wait = tokio::time::sleep(terms.max_wait);
     tokio::pin!(wait);
+    let mut stopping = broker.stopping.subscribe();
     loop {
         broker.lease.wait_valid().await;
-        let over = wait.is_elapsed() || terms.max_wait.is_zero();
+        let over = wait.is_elapsed() || terms.max_wait.is_zero() || *stopping.borrow();
         let (outcomes, ready) = read_all(broker, plan, terms, (!over).then_some(&mut registered)).await;
         if ready || over {
             return outcomes;
@@ -123,6 +124,7 @@ async fn read_when_ready(broker: &Broker, plan: &Plan, terms: &Terms) -> Vec<Out
         tokio::select! {
             biased;
             () = registered.waiter.woken() => {}
+            _ = stopping.wait_for(|s| *s) => {}
             () = &mut wait => {}
         }
         registered.clear();

@@ -331,7 +331,7 @@ fn keys_that_contradict_each_other_are_refused_with_the_one_to_change() {
             "raise it to 268435456",
         ),
         (
-            &["wal.segment.bytes=2MiB", "wal.bytes.max=100MiB"],
+            &["wal.segment.bytes=4MiB", "wal.bytes.max=100MiB"],
             "--set: wal.bytes.max=104857600: is below two upload rounds",
             "lower storage.upload.bytes",
         ),

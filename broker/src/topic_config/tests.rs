@@ -52,9 +52,9 @@ fn of_the_brokers_retention_times_the_finest_that_is_set_counts_and_the_topics_o
 
 #[test]
 fn no_topic_takes_a_batch_that_its_broker_cannot() {
-    let config = broker(&[("wal.segment.bytes", "2MiB")]);
+    let config = broker(&[("wal.segment.bytes", "4MiB")]);
     let settings = TopicSettings::resolve(&overrides(&[("max.message.bytes", "2147483647")]), &config);
-    assert_eq!(settings.message_bytes_max, (2 << 20) - 4096);
+    assert_eq!(settings.message_bytes_max, ((4 << 20) - (256 << 10)) / 2);
 }
 
 #[test]
