@@ -39,7 +39,7 @@ struct Pass {
 pub async fn tail_then_audit(world: &Arc<World>, producers_done: impl Fn() -> bool) {
     let mut tail = Pass::default();
     while !producers_done() {
-        if follow(world, &mut tail, || producers_done()).await.is_err() {
+        if follow(world, &mut tail, &producers_done).await.is_err() {
             sleep(Duration::from_millis(200)).await;
         }
     }
@@ -144,7 +144,7 @@ fn take(world: &World, pass: &mut Pass, partition: i32, batch: &Batch) {
     loop {
         match records.next() {
             Ok(Some(record)) if record.offset.0 < pass.next[p] => {}
-            Ok(Some(record)) => match record.value.as_deref().and_then(|v| parse(v, partition)) {
+            Ok(Some(record)) => match record.value.and_then(|v| parse(v, partition)) {
                 Some(value) => {
                     world.history.read(partition, record.offset.0, value);
                     pass.log.insert((partition, record.offset.0), value);

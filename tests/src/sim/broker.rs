@@ -41,12 +41,7 @@ async fn live(world: &Arc<World>) -> anyhow::Result<String> {
     let random: SharedRandom = Arc::new(SeededRandom::new(world.seed ^ (life << 32)));
     let io = ObjectIo::new(Media::of(Arc::clone(&world.store), "sim"), io_settings(), Arc::clone(&random));
     let cluster_id = uuid::Uuid::from_u128(u128::from(world.seed) + 1);
-    let id = cluster_id.to_string();
-    io.open_or_create_cluster((life > 1).then_some(id.as_str()), &id).await.or_else(|e| match e {
-        // A life that died before it made cluster.json leaves none; the next one makes it.
-        tidegate_s3stream::io::ClusterError::Missing { .. } => Err(anyhow::anyhow!("retry: {e}")),
-        other => Err(anyhow::Error::from(other)),
-    })?;
+    io.open_or_create_cluster(None, &cluster_id.to_string()).await?;
     let metadata = Metadata::open(Options {
         node: 1,
         voters: BTreeMap::from([(1, String::new())]),
