@@ -42,7 +42,12 @@ impl EpochStarts {
     /// Kafka's answer to OffsetForLeaderEpoch: the largest epoch ≤ `asked` and the offset where it ends.
     /// `end` is the end of the log as the asker may see it. `None` when undefined (-1, -1 on the wire).
     #[must_use]
-    pub fn end_of(&self, asked: LeaderEpoch, current: LeaderEpoch, end: Offset) -> Option<(LeaderEpoch, Offset)> {
+    pub fn end_of(
+        &self,
+        asked: LeaderEpoch,
+        current: LeaderEpoch,
+        end: Offset,
+    ) -> Option<(LeaderEpoch, Offset)> {
         if asked == current {
             return Some((current, end));
         }

@@ -5,7 +5,9 @@
 //! Never: knows Kafka requests, Raft, or where bytes are stored.
 
 #[cfg(not(tokio_unstable))]
-compile_error!("build with --cfg tokio_unstable (it is set in .cargo/config.toml; a RUSTFLAGS variable overrides that file)");
+compile_error!(
+    "build with --cfg tokio_unstable (it is set in .cargo/config.toml; a RUSTFLAGS variable overrides that file)"
+);
 
 pub mod batch;
 pub mod clock;

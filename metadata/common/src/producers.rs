@@ -77,7 +77,9 @@ impl Producers {
             return if first == 0 { Verdict::Append } else { Verdict::OutOfOrder { expected: 0 } };
         }
         let last = head.last_sequence();
-        if let Some(seen) = known.batches.iter().find(|b| b.first_sequence == first && b.last_sequence == last) {
+        if let Some(seen) =
+            known.batches.iter().find(|b| b.first_sequence == first && b.last_sequence == last)
+        {
             return Verdict::Duplicate(*seen);
         }
         match known.batches.back() {
@@ -261,7 +263,8 @@ mod tests {
 
     #[test]
     fn merging_a_later_table_equals_replaying_its_heads() {
-        let heads: Vec<_> = (0..9).map(|i| head(i64::from(i) * 2, 2, (7 + i64::from(i % 2), 0, (i / 2) * 2))).collect();
+        let heads: Vec<_> =
+            (0..9).map(|i| head(i64::from(i) * 2, 2, (7 + i64::from(i % 2), 0, (i / 2) * 2))).collect();
         for cut in 0..heads.len() {
             let (mut old, mut new, mut all) = (Producers::new(), Producers::new(), Producers::new());
             heads[..cut].iter().for_each(|h| old.apply(h));
