@@ -33,7 +33,7 @@ use crate::release::Releaser;
 const QUEUE_UNIT: u64 = 1024;
 
 /// Streams per proposal when many are opened at once.
-const OPEN_BATCH: usize = 1000;
+pub const OPEN_BATCH: usize = 1000;
 
 /// What `runtime.rs` (or the simulation) hands over.
 pub struct Parts {

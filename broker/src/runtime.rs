@@ -103,6 +103,12 @@ fn serve(front: &Runtime, back: &Runtime, config: Arc<Config>) -> anyhow::Result
             endpoints: endpoints(&config, &sockets)?,
             // What a memory WAL held is gone by design: nothing is missed at the next start.
             newest_wal: WalId(if config.wal.medium == Medium::Memory { 0 } else { mark.newest_wal }),
+            progress: {
+                let face = Arc::clone(&face);
+                Arc::new(move |step, done, total| {
+                    face.set(Readiness::Recovering { step, done, total, unit: step })
+                })
+            },
             config: Arc::clone(&config),
             clock,
             random,

@@ -20,7 +20,7 @@ use tidegate_s3stream::io::ObjectIo;
 use tidegate_s3stream::storage::{Observer, Parts as StorageParts, Settings as StorageSettings, Storage};
 use tidegate_wal::{OpenError, SealedWal, WalMedium};
 
-use crate::broker::{Broker, Parts};
+use crate::broker::{Broker, OPEN_BATCH, Parts};
 use crate::config::Config;
 use crate::join::{Graces, Objects};
 use crate::lease::Lease;
@@ -63,6 +63,9 @@ pub enum StartError {
     Unexpected(String),
 }
 
+/// Told of each step of a recovery: its name, how much of it is done, and of how much.
+pub type Progress = Arc<dyn Fn(&'static str, u64, u64) + Send + Sync>;
+
 /// What the start is given.
 pub struct Seams {
     pub config: Arc<Config>,
@@ -80,6 +83,7 @@ pub struct Seams {
     pub endpoints: Vec<Endpoint>,
     /// The newest WAL that is known to have been made here.
     pub newest_wal: WalId,
+    pub progress: Progress,
 }
 
 /// Called with the id of the own WAL once it exists and before its first record.
@@ -91,6 +95,7 @@ pub type MarkWal<'a> = &'a mut (dyn FnMut(WalId) -> Result<(), String> + Send);
 /// See [`StartError`].
 pub async fn start(seams: Seams, mark_wal: MarkWal<'_>) -> Result<Arc<Broker>, StartError> {
     let node = seams.config.node_id;
+    (seams.progress)("metadata", 0, 1);
     settled(&seams.metadata).await?;
     if seams.newest_wal > WalId(0) && seams.metadata.image().cluster().is_none() {
         return Err(StartError::MetadataGone);
@@ -120,6 +125,7 @@ pub async fn start(seams: Seams, mark_wal: MarkWal<'_>) -> Result<Arc<Broker>, S
     let wal = seams.medium.create(wal_id, incarnation).await?;
     mark_wal(wal_id).map_err(StartError::Mark)?;
 
+    let progress = seams.progress;
     let lease = Arc::new(Lease::new(Arc::clone(&seams.clock), LEASE_MS));
     let releaser = Releaser::new(wal, Arc::clone(&lease));
     let broker = Broker::new(Parts {
@@ -141,7 +147,13 @@ pub async fn start(seams: Seams, mark_wal: MarkWal<'_>) -> Result<Arc<Broker>, S
     if !streams.is_empty() {
         tracing::info!(partitions = streams.len(), "taking ownership of partitions");
     }
-    broker.open_streams(streams).await?;
+    let total = streams.len() as u64;
+    let mut taken = 0;
+    for batch in streams.chunks(OPEN_BATCH) {
+        progress("partitions", taken, total);
+        broker.open_streams(batch.to_vec()).await?;
+        taken += batch.len() as u64;
+    }
     renew_once(&broker).await;
     storage.spawn();
     Ok(broker)
@@ -213,9 +225,10 @@ async fn adopt_former(
         image.wals().filter(|w| w.broker == node && w.incarnation != incarnation).copied().collect();
     let here = seams.medium.list().await?;
     let mut tails = BTreeMap::<StreamId, Tail>::new();
-    for row in former {
+    for (done, row) in former.iter().enumerate() {
+        (seams.progress)("wal", done as u64, former.len() as u64);
         if !here.contains(&row.id) {
-            forget_missing(seams, &row, incarnation).await?;
+            forget_missing(seams, row, incarnation).await?;
             continue;
         }
         let floor = Position(row.trim.0.saturating_sub(1));

@@ -80,6 +80,7 @@ async fn live(world: &Arc<World>) -> anyhow::Result<String> {
         },
         endpoints: vec![Endpoint { listener: "PLAINTEXT".into(), host: BROKER.into(), port: PORT }],
         newest_wal: WalId(0),
+        progress: Arc::new(|_, _, _| {}),
     };
     let broker = start(seams, &mut |_| Ok(())).await?;
     world.history.note(&format!("broker serves, life {life}"));
