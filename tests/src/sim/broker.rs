@@ -35,7 +35,11 @@ pub async fn host(world: Arc<World>) -> turmoil::Result {
     std::future::pending().await
 }
 
-async fn live(world: &Arc<World>) -> anyhow::Result<String> {
+/// Composes and starts a broker over the world's seams.
+///
+/// # Errors
+/// Why it could not start.
+pub async fn compose(world: &Arc<World>) -> anyhow::Result<Arc<Broker>> {
     let life = world.life();
     let clock = Arc::clone(&world.clock) as SharedClock;
     let random: SharedRandom = Arc::new(SeededRandom::new(world.seed ^ (life << 32)));
@@ -82,7 +86,12 @@ async fn live(world: &Arc<World>) -> anyhow::Result<String> {
         newest_wal: WalId(0),
         progress: Arc::new(|_, _, _| {}),
     };
-    let broker = start(seams, &mut |_| Ok(())).await?;
+    Ok(start(seams, &mut |_| Ok(())).await?)
+}
+
+async fn live(world: &Arc<World>) -> anyhow::Result<String> {
+    let life = world.life();
+    let broker = compose(world).await?;
     world.history.note(&format!("broker serves, life {life}"));
     let listener = TcpListener::bind(("0.0.0.0", PORT)).await?;
     let stop = watch::Sender::new(false);

@@ -15,11 +15,11 @@ use std::time::Duration;
 use tidegate_common::random::{Random, SeededRandom};
 
 mod audit;
-mod broker;
+pub mod broker;
 mod clients;
-mod history;
+pub mod history;
 mod wire;
-mod world;
+pub mod world;
 
 use history::History;
 use world::World;
