@@ -1,3 +1,5 @@
+//! Stories for `answer`.
+
 use bytes::{BufMut, BytesMut};
 use kafka_protocol::messages::fetch_response::FetchableTopicResponse;
 use kafka_protocol::messages::produce_response::{PartitionProduceResponse, TopicProduceResponse};

@@ -1,3 +1,5 @@
+//! Stories for `workload`.
+
 use std::io::IoSlice;
 
 use bytes::{BufMut, BytesMut};

@@ -1,3 +1,5 @@
+//! Stories of one connection: order, overlap, bounds, and every way it ends.
+
 use std::time::Duration;
 
 use bytes::{BufMut, BytesMut};
