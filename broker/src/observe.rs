@@ -140,7 +140,7 @@ pub async fn sample(broker: Arc<Broker>) {
         metrics.uploads.backlog_age_seconds.set(backlog.oldest_age_ms as f64 / 1000.0);
         metrics.partitions_open.set(broker.partitions.count() as u64);
         metrics.raft.applied_index.set(broker.metadata.image().applied_index());
-        metrics.raft.is_leader.set(u64::from(broker.metadata.leader() == Some(crate::runtime::RAFT_NODE)));
+        metrics.raft.is_leader.set(u64::from(broker.metadata.leader() == Some(broker.metadata.node())));
         tokio::time::sleep(EVERY).await;
     }
 }

@@ -46,7 +46,7 @@ use crate::rim::random::ThreadRandom;
 use crate::start::{Seams, run_loops, start};
 
 /// The only node of the quorum so far.
-pub const RAFT_NODE: u64 = 1;
+const RAFT_NODE: u64 = 1;
 const RAFT_SNAPSHOT_ENTRIES: u64 = 5_000;
 const RAFT_DIR: &str = "raft";
 const WAL_DIR: &str = "wal";
