@@ -2,4 +2,5 @@
 //!
 //! Never: holds product code; what a suite needs of the product it takes through the product's own seams.
 
+pub mod peer;
 pub mod sim;

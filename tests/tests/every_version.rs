@@ -1,11 +1,11 @@
 //! Every served API in every version: the broker answers, and the answer decodes as that version.
 //!
 //! The real handlers on a real (simulated-disk) broker; what the answers say is the client suites' to judge.
+//! Also here, on the same broker: what a batch whose body lies may do, which is nothing but trouble its reader.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::Bytes;
 use kafka_protocol::messages::api_versions_response::ApiVersion;
 use kafka_protocol::messages::create_partitions_request::CreatePartitionsTopic;
 use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
@@ -21,98 +21,14 @@ use kafka_protocol::messages::offset_for_leader_epoch_request::{
 };
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::*;
-use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
-use tidegate_broker::api::{Answer, Close, Handler, SERVED, Surface};
-use tidegate_broker::net::connection::Client;
+use kafka_protocol::protocol::Decodable;
+use tidegate_broker::api::SERVED;
 use tidegate_common::Offset;
-use tidegate_tests::sim::broker::compose;
-use tidegate_tests::sim::history::History;
-use tidegate_tests::sim::world::World;
+use tidegate_tests::peer::{Peer, all, batch, bytes_of, name, produce, text};
 use tidegate_wire::records::{Codec, RecordsBuilder};
 use tidegate_wire::versions;
 
 const NOT_THERE: &str = "not-there";
-
-struct Peer {
-    surface: Surface,
-    seen: BTreeSet<(i16, i16)>,
-}
-
-fn text(s: &str) -> StrBytes {
-    StrBytes::from_string(s.to_owned())
-}
-
-fn name(s: &str) -> TopicName {
-    TopicName(text(s))
-}
-
-impl Peer {
-    async fn new() -> Self {
-        let world = World::new(1, 0, History::new());
-        let broker = compose(&world).await.expect("starts");
-        tokio::spawn(tidegate_broker::start::run_loops(Arc::clone(&broker)));
-        let client = Client { listener: "PLAINTEXT".into(), host: [127, 0, 0, 1].into() };
-        Self { surface: Surface { broker, client }, seen: BTreeSet::new() }
-    }
-
-    async fn raw(&mut self, key: i16, version: i16, body: &[u8]) -> Result<Option<Bytes>, Close> {
-        let header = RequestHeader::default()
-            .with_request_api_key(key)
-            .with_request_api_version(version)
-            .with_correlation_id(7)
-            .with_client_id(Some(text("test")));
-        let mut frame = BytesMut::new();
-        header
-            .encode(&mut frame, versions::request_header_version(key, version).expect("known"))
-            .expect("encodes");
-        frame.extend_from_slice(body);
-        let frame = match self.surface.handle(frame.freeze()).await? {
-            Answer::Now(frame) | Answer::Held(frame, _) => frame,
-            Answer::When(pending, frame) => {
-                assert!(pending.done().await, "released");
-                frame
-            }
-            Answer::None => return Ok(None),
-        };
-        Ok(Some(frame.chunks.concat().into()))
-    }
-
-    async fn call<Q: Encodable, A: Decodable>(&mut self, key: i16, version: i16, request: &Q) -> A {
-        let mut body = BytesMut::new();
-        request.encode(&mut body, version).unwrap_or_else(|e| panic!("key {key} version {version}: {e}"));
-        let answer = self.raw(key, version, &body).await;
-        let mut answer =
-            answer.unwrap_or_else(|e| panic!("key {key} version {version}: {e}")).expect("an answer");
-        let len = usize::try_from(answer.get_i32()).expect("a length");
-        assert_eq!(len, answer.len(), "key {key} version {version}: the length is that of the answer");
-        assert_eq!(answer.get_i32(), 7);
-        if versions::response_header_version(key, version) == Some(1) {
-            assert_eq!(answer.get_u8(), 0);
-        }
-        let decoded =
-            A::decode(&mut answer, version).unwrap_or_else(|e| panic!("key {key} version {version}: {e}"));
-        assert!(answer.is_empty(), "key {key} version {version}: {} bytes are left", answer.len());
-        self.seen.insert((key, version));
-        decoded
-    }
-
-    fn topic_id(&self, topic: &str) -> uuid::Uuid {
-        self.surface.broker.metadata.image().topic_by_name(topic).expect("created").id
-    }
-}
-
-fn all(key: i16) -> std::ops::RangeInclusive<i16> {
-    let range = versions::range(key).expect("served");
-    range.min..=range.max
-}
-
-fn batch() -> Bytes {
-    let mut records = RecordsBuilder::new(Codec::None);
-    records.push(1_700_000_000_000, None, Some(b"value"), &[]);
-    let mut bytes = BytesMut::new();
-    records.build(Offset(0)).write_to(&mut bytes);
-    bytes.freeze()
-}
 
 #[tokio::test]
 async fn every_served_api_answers_in_every_version() {
@@ -236,7 +152,9 @@ async fn admin(peer: &mut Peer) {
 async fn data(peer: &mut Peer) {
     let id = peer.topic_id("t7");
     for v in all(0) {
-        let data = PartitionProduceData::default().with_index(0).with_records(Some(batch()));
+        let data = PartitionProduceData::default()
+            .with_index(0)
+            .with_records(Some(bytes_of(&batch(1_700_000_000_000))));
         let bad =
             PartitionProduceData::default().with_index(1).with_records(Some(Bytes::from_static(b"nonsense")));
         let topic = TopicProduceData::default().with_partition_data(vec![data, bad]);
@@ -314,4 +232,46 @@ async fn what_is_not_served_closes_and_future_api_versions_get_kip_511() {
     for (key, version) in [(0, 2), (0, 99), (1, 3), (11, 5), (3, 14)] {
         assert!(peer.raw(key, version, &[]).await.is_err(), "key {key} version {version}");
     }
+}
+
+#[tokio::test]
+async fn a_batch_whose_body_lies_harms_only_its_reader() {
+    let mut peer = Peer::new().await;
+    let topic =
+        CreatableTopic::default().with_name(name("lies")).with_num_partitions(1).with_replication_factor(1);
+    let _: CreateTopicsResponse =
+        peer.call(19, 7, &CreateTopicsRequest::default().with_topics(vec![topic])).await;
+    // The head is whole: one record, a time, a right CRC. The body is no record, or claims a codec that it is not.
+    let nonsense = Bytes::from_static(b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\x7f nonsense");
+    let plain = tidegate_common::batch::build(Offset(0), 1, 5_000, 5_000, nonsense.clone());
+    let mut zstd = tidegate_common::batch::build(Offset(0), 1, 6_000, 6_000, nonsense);
+    zstd.head.0[22] |= 4;
+    zstd.reseal();
+    let mut honest = RecordsBuilder::new(Codec::None);
+    honest.push(7_000, None, Some(b"value"), &[]);
+    for (offset, batch) in [plain, zstd, honest.build(Offset(0))].iter().enumerate() {
+        let answer: ProduceResponse = peer.call(0, 9, &produce("lies", 0, batch, -1)).await;
+        let part = &answer.responses[0].partition_responses[0];
+        assert_eq!((part.error_code, part.base_offset), (0, offset as i64), "the head alone decides");
+    }
+    // A time look-up that meets a lying body answers from its head, and one for a later time passes over it.
+    for (at, offset) in [(5_000, 0), (5_500, 1), (6_500, 2), (7_001, -1), (-3, 2)] {
+        let part = ListOffsetsPartition::default().with_timestamp(at).with_current_leader_epoch(-1);
+        let topic = ListOffsetsTopic::default().with_name(name("lies")).with_partitions(vec![part]);
+        let answer: ListOffsetsResponse =
+            peer.call(2, 7, &ListOffsetsRequest::default().with_topics(vec![topic])).await;
+        let part = &answer.topics[0].partitions[0];
+        assert_eq!((part.error_code, part.offset), (0, offset), "timestamp {at}");
+    }
+    let wanted = FetchPartition::default().with_partition_max_bytes(1 << 20).with_current_leader_epoch(-1);
+    let topic = FetchTopic::default().with_topic(name("lies")).with_partitions(vec![wanted]);
+    let ask = FetchRequest::default().with_max_bytes(1 << 20).with_session_epoch(-1).with_topics(vec![topic]);
+    let answer: FetchResponse = peer.call(1, 12, &ask).await;
+    let mut records = answer.responses[0].partitions[0].records.clone().expect("records");
+    let mut given = 0;
+    while !records.is_empty() {
+        tidegate_common::Batch::parse(&mut records).expect("whole batches").check_crc().expect("as sent");
+        given += 1;
+    }
+    assert_eq!(given, 3, "the bytes are the reader's to judge");
 }
