@@ -46,6 +46,7 @@ pub(crate) async fn round(core: &Core) -> bool {
     }
     let keys: Vec<(Lineage, ObjectId)> = rows.iter().map(|row| (row.lineage, row.id)).collect();
     let results = core.background_io.delete(&keys).await;
+    tracing::debug!(?results, "garbage deleted");
     let mut deleted: Vec<GarbageRow> = Vec::with_capacity(rows.len());
     for (row, (_, result)) in rows.iter().zip(results) {
         match result {

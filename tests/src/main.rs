@@ -8,6 +8,9 @@ use std::time::Instant;
 use clap::Parser;
 use tidegate_tests::sim;
 
+/// What `--trace` shows when it is given no filter.
+const TRACE: &str = "info,openraft=warn,turmoil=warn,tidegate_tests=debug";
+
 /// Runs the real broker on a simulated clock, disk, store and network.
 #[derive(Parser)]
 struct Args {
@@ -20,17 +23,17 @@ struct Args {
     /// Write the event logs here, one file per seed
     #[arg(long, value_name = "DIR")]
     logs: Option<PathBuf>,
-    /// Print what the product logs, with simulated times
-    #[arg(long)]
-    trace: bool,
+    /// Print what the product logs, with simulated times; FILTER holds env-filter directives
+    #[arg(long, value_name = "FILTER", num_args = 0..=1, default_missing_value = TRACE)]
+    trace: Option<String>,
 }
 
 #[expect(clippy::disallowed_methods, reason = "how long a run takes is measured in real time")]
 fn main() -> ExitCode {
     let args = Args::parse();
-    if args.trace {
+    if let Some(filter) = &args.trace {
         tracing_subscriber::fmt()
-            .with_env_filter("info,openraft=warn,turmoil=warn,tidegate_tests=debug")
+            .with_env_filter(filter)
             .with_writer(std::io::stderr)
             .without_time()
             .with_ansi(false)

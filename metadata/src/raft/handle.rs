@@ -251,6 +251,7 @@ impl Metadata {
             leader_wait,
             outcome_wait,
             limits,
+            clock: (timing.tick_ms > 0).then(|| Arc::clone(&clock)),
         };
         tokio::spawn(proposer.run(queue));
         tokio::spawn(keep_log(log.clone(), raft.clone(), stop.subscribe()));

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use openraft::error::{ClientWriteError, Fatal};
+use tidegate_common::clock::SharedClock;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tracing::error;
@@ -51,6 +52,8 @@ pub(super) struct Proposer {
     /// How long a proposal that was made waits for its outcome.
     pub outcome_wait: Duration,
     pub limits: Limits,
+    /// The leader's clock; `None` when time is not kept.
+    pub clock: Option<SharedClock>,
 }
 
 /// Encoded size of a command.
@@ -130,7 +133,7 @@ impl Proposer {
 
     /// Hands an entry to the leader; its outcome is waited for beside the queue.
     async fn submit(&self, group: Group, slot: OwnedSemaphorePermit, in_flight: &Arc<AtomicUsize>) {
-        let Group { commands, parts, bytes, forwarded, .. } = group;
+        let Group { mut commands, parts, bytes, forwarded, .. } = group;
         let fail =
             |parts: Vec<Part>, error: ProposeError| parts.into_iter().for_each(|part| part.fail(&error));
         let leader = match self.leader(forwarded).await {
@@ -144,6 +147,12 @@ impl Proposer {
                     error!(%what, "no room for the raft log: nothing can be proposed");
                     return fail(parts, ProposeError::NoSpace(what));
                 }
+                // What an entry stamps with the state's time must not carry that of the last tick: after a restart, or
+                // an election, it may be long past, and a grace that began there would be over at the next tick.
+                let ticks = usize::from(self.clock.is_some());
+                if let Some(clock) = &self.clock {
+                    commands.insert(0, Command::Tick { now_ms: clock.wall_ms() });
+                }
                 let sent = self.raft.client_write_ff(Payload(Arc::new(commands))).await;
                 let outcome = match sent {
                     Ok(outcome) => outcome,
@@ -156,7 +165,10 @@ impl Proposer {
                     in_flight.fetch_sub(bytes, Ordering::Relaxed);
                     drop(slot);
                     match outcome {
-                        Ok(Ok(Ok(response))) => answer(parts, response.log_id.index, response.data.0),
+                        Ok(Ok(Ok(mut response))) => {
+                            let outcomes = response.data.0.split_off(ticks);
+                            answer(parts, response.log_id.index, outcomes);
+                        }
                         // openraft says this of a refused proposal and of one whose entry was overwritten here
                         // but may live elsewhere.
                         Ok(Ok(Err(ClientWriteError::ForwardToLeader(_)))) => {

@@ -13,7 +13,7 @@ use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::{
     BrokerId, DeleteTopicsRequest, DeleteTopicsResponse, FetchRequest, FetchResponse,
 };
-use tidegate_common::{Batch, LeaderEpoch};
+use tidegate_common::{Batch, LeaderEpoch, ObjectId};
 use tidegate_wire::records::{RecordCaps, Records};
 use tokio::time::sleep;
 
@@ -207,11 +207,27 @@ async fn nothing_left(world: &Arc<World>) {
             return;
         }
         if world.clock.ms() > until {
-            world.history.violate(&format!("S6: objects left after every topic was deleted: {left:?}"));
+            let known: Vec<String> = left.iter().map(|key| what_the_quorum_knows(world, key)).collect();
+            world.history.violate(&format!("S6: objects left after every topic was deleted: {known:?}"));
             return;
         }
         sleep(Duration::from_millis(500)).await;
     }
+}
+
+/// Where the metadata has an object, for the reader of a violation.
+fn what_the_quorum_knows(world: &World, key: &str) -> String {
+    let id = key.rsplit('/').next().and_then(|hex| u64::from_str_radix(hex, 16).ok()).map(ObjectId);
+    let (Some(id), Some(broker)) = (id, world.broker.lock().upgrade()) else { return key.to_owned() };
+    let image = broker.metadata.image();
+    let garbage = image.garbage().find(|g| g.key.object == id).map(|g| (g.kind, g.at_ms));
+    format!(
+        "{key}: live set object {}, prepared {}, garbage {garbage:?}, time {}, streams {}",
+        image.set_object(id).is_some(),
+        image.prepared(id).is_some(),
+        image.time_ms(),
+        image.stream_count()
+    )
 }
 
 async fn delete_topic() -> io::Result<()> {

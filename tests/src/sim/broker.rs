@@ -92,6 +92,7 @@ pub async fn compose(world: &Arc<World>) -> anyhow::Result<Arc<Broker>> {
 async fn live(world: &Arc<World>) -> anyhow::Result<String> {
     let life = world.life();
     let broker = compose(world).await?;
+    *world.broker.lock() = Arc::downgrade(&broker);
     world.history.note(&format!("broker serves, life {life}"));
     let listener = TcpListener::bind(("0.0.0.0", PORT)).await?;
     let stop = watch::Sender::new(false);

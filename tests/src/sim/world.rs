@@ -2,11 +2,12 @@
 //!
 //! Owns: seams shared by all lives of the broker, and the switches of what goes wrong in them.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
 use object_store::ObjectStore;
 use parking_lot::Mutex;
+use tidegate_broker::broker::Broker;
 use tidegate_common::clock::Clock;
 use tidegate_common::random::{Random, SeededRandom};
 use tidegate_s3stream::io::fault::{Fault, FaultStore, Faults, Op};
@@ -60,6 +61,8 @@ pub struct World {
     down: AtomicBool,
     outage_until_ms: AtomicU64,
     repairs: Mutex<Vec<(u64, &'static str)>>,
+    /// The newest life's broker, for audits to look into.
+    pub broker: Mutex<Weak<Broker>>,
 }
 
 impl World {
@@ -83,6 +86,7 @@ impl World {
             down: AtomicBool::new(false),
             outage_until_ms: AtomicU64::new(0),
             repairs: Mutex::default(),
+            broker: Mutex::default(),
         })
     }
 
