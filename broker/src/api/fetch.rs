@@ -236,7 +236,16 @@ async fn read_batches(
         let memory = budget.charge(Share::Responses, bytes(&batches));
         return Ok((batches, memory));
     }
-    let mut memory = budget.acquire(Share::Responses, max_bytes as u64).await;
+    // A fetch waits for memory only while it holds none: two that each hold a part and wait for more would wait for
+    // ever. What finds no room beside the records already taken comes with the next fetch.
+    let mut memory = if first {
+        budget.acquire(Share::Responses, max_bytes as u64).await
+    } else {
+        match budget.try_acquire(Share::Responses, max_bytes as u64) {
+            Some(memory) => memory,
+            None => return Ok((Vec::new(), budget.charge(Share::Responses, 0))),
+        }
+    };
     let batches =
         partition.stream().read(from, upto, max_bytes, first).await.map_err(|e| read_error(partition, &e))?;
     memory.resize(bytes(&batches));
