@@ -27,6 +27,9 @@ step() {
   [ /dev/fd/3 -ef /dev/fd/2 ] || printf '%s\n' "$line" >&2
 }
 
+# ran CHECK...: names of checks that have held; docs/compat.md names them as SUITE:CHECK.
+ran() { printf '%s\n' "$@" >>"$WORK/ran"; }
+
 # expect WHAT WANTED GOT
 expect() { [ "$2" = "$3" ] || fail "$1: expected '$2', got '$3'"; }
 
