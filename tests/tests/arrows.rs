@@ -12,6 +12,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("tidegate-s3stream", &["tidegate-common", "tidegate-wal"]),
     ("tidegate-metadata", &["tidegate-common", "tidegate-segment"]),
     ("tidegate-wire", &["tidegate-common"]),
+    ("tidegate-groups", &[]),
     (
         "tidegate-broker",
         &[
@@ -21,6 +22,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "tidegate-s3stream",
             "tidegate-metadata",
             "tidegate-wire",
+            "tidegate-groups",
         ],
     ),
 ];
@@ -42,6 +44,7 @@ fn root() -> PathBuf {
 fn manifests() -> BTreeMap<String, BTreeSet<String>> {
     let dirs = [
         "broker",
+        "broker/groups",
         "broker/wire",
         "metadata",
         "metadata/common",
@@ -103,7 +106,9 @@ fn only_the_composition_chooses_the_real_seams() {
     let real = ["SystemClock", "ThreadRandom", "OsDisk"];
     let allowed =
         ["broker/src/runtime.rs", "broker/src/rim/", "broker/src/wal_tools.rs", "wal/segment/src/disk"];
-    for dir in ["broker/src", "metadata/src", "s3stream/src", "wal/src", "wal/segment/src"] {
+    for dir in
+        ["broker/groups/src", "broker/src", "metadata/src", "s3stream/src", "wal/src", "wal/segment/src"]
+    {
         for file in sources(&root().join(dir)) {
             let relative = file.strip_prefix(root()).expect("below the root").display().to_string();
             if allowed.iter().any(|a| relative.starts_with(a))
