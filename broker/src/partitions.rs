@@ -15,6 +15,7 @@ use tidegate_metadata::rows::Topic;
 use tidegate_s3stream::storage::Storage;
 
 use crate::config::Config;
+use crate::internal_topics::is_internal;
 use crate::partition::Partition;
 use crate::partition::state::PartitionState;
 use crate::topic_config::TopicSettings;
@@ -119,6 +120,8 @@ impl Partitions {
     }
 
     fn settings(&self, topic: &Topic) -> TopicSettings {
-        TopicSettings::resolve(&topic.configs, &self.config)
+        let settings = TopicSettings::resolve(&topic.configs, &self.config);
+        // What is live in an internal topic only its coordinator knows, which keeps it short.
+        TopicSettings { cleanup_deletes: settings.cleanup_deletes && !is_internal(&topic.name), ..settings }
     }
 }

@@ -23,6 +23,7 @@ pub struct Peer {
     pub surface: Surface,
     /// Each (key, version) that was answered.
     pub seen: BTreeSet<(i16, i16)>,
+    pub client_id: &'static str,
 }
 
 #[must_use]
@@ -45,7 +46,7 @@ impl Peer {
         let broker = compose(&world).await.expect("starts");
         tokio::spawn(tidegate_broker::start::run_loops(Arc::clone(&broker)));
         let client = Client { listener: "PLAINTEXT".into(), host: [127, 0, 0, 1].into() };
-        Self { surface: Surface { broker, client }, seen: BTreeSet::new() }
+        Self { surface: Surface { broker, client }, seen: BTreeSet::new(), client_id: "test" }
     }
 
     /// Sends a body as it stands. `None`: no answer is given.
@@ -57,7 +58,7 @@ impl Peer {
             .with_request_api_key(key)
             .with_request_api_version(version)
             .with_correlation_id(7)
-            .with_client_id(Some(text("test")));
+            .with_client_id(Some(text(self.client_id)));
         let mut frame = BytesMut::new();
         header
             .encode(&mut frame, versions::request_header_version(key, version).expect("known"))

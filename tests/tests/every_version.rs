@@ -35,6 +35,7 @@ async fn every_served_api_answers_in_every_version() {
     let mut peer = Peer::new().await;
     admin(&mut peer).await;
     data(&mut peer).await;
+    groups(&mut peer).await;
     let expected: BTreeSet<(i16, i16)> = SERVED.iter().flat_map(|k| all(*k).map(move |v| (*k, v))).collect();
     assert_eq!(peer.seen, expected, "each key and version was asked");
 }
@@ -218,6 +219,23 @@ async fn data(peer: &mut Peer) {
             peer.call(21, v, &DeleteRecordsRequest::default().with_topics(vec![topic])).await;
         let parts = &answer.topics[0].partitions;
         assert_eq!((parts[0].error_code, parts[0].low_watermark, parts[1].error_code), (0, 2, 1));
+    }
+}
+
+async fn groups(peer: &mut Peer) {
+    for v in all(10) {
+        for (key_type, code) in [(0, 0), (1, 53), (9, 42)].into_iter().filter(|(t, _)| v >= 1 || *t == 0) {
+            let ask = FindCoordinatorRequest::default();
+            let ask = if v >= 1 { ask.with_key_type(key_type) } else { ask };
+            let ask =
+                if v >= 4 { ask.with_coordinator_keys(vec![text("g")]) } else { ask.with_key(text("g")) };
+            let answer: FindCoordinatorResponse = peer.call(10, v, &ask).await;
+            let (found, port) = match answer.coordinators.first() {
+                Some(found) => (found.error_code, found.port),
+                None => (answer.error_code, answer.port),
+            };
+            assert_eq!((found, port > 0), (code, code == 0), "version {v}, key type {key_type}");
+        }
     }
 }
 

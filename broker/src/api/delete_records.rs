@@ -1,7 +1,7 @@
 //! DeleteRecords (key 21), v0 to v2. KIP-107.
 //!
 //! Behaviour: the log start moves up in metadata first, then here; -1 stands for the high watermark; the answer
-//! carries the new log start. Bytes go once no object needs them and the grace is over.
+//! carries the new log start. Internal topics are refused: their coordinator keeps them short. Bytes go once no object needs them and the grace is over.
 
 use std::sync::Arc;
 
@@ -14,6 +14,7 @@ use tidegate_common::Offset;
 use super::errors::{Code, of_proposal};
 use super::{Answer, Close, Context};
 use crate::broker::Broker;
+use crate::internal_topics::is_internal;
 use crate::partitions::Missing;
 
 const HIGH_WATERMARK: i64 = -1;
@@ -43,6 +44,9 @@ pub async fn handle(
 }
 
 async fn delete(broker: &Broker, topic: &str, index: i32, offset: i64) -> Result<Offset, Code> {
+    if is_internal(topic) {
+        return Err(Code::InvalidTopicException);
+    }
     let image = broker.metadata.image();
     let row = image.topic_by_name(topic).ok_or(Code::UnknownTopicOrPartition)?;
     let partition = broker.partitions.get(&image, row.id, index).map_err(|missing| match missing {

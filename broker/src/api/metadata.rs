@@ -2,6 +2,7 @@
 //!
 //! Behaviour: replicas are the owner first, then as many other live brokers as the replication factor asks for and
 //! there are, all in sync (DESIGN.md 5). The controller is the answering broker: any broker takes any admin call.
+//! Internal topics are marked; naming `__consumer_offsets` creates it with the coordinator's settings.
 //! Answers name the listener that was asked. Auto-creation answers with the created topic at once.
 
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use super::errors::Code;
 use super::topics::{auto_create, is_valid_name};
 use super::{Answer, Close, Context, text};
 use crate::broker::Broker;
+use crate::internal_topics::is_internal;
 
 /// "Not asked for" in the authorized-operations bit fields.
 const OPERATIONS_UNASKED: i32 = i32::MIN;
@@ -99,6 +101,7 @@ fn known(image: &Image, topic: &Topic) -> MetadataResponseTopic {
     MetadataResponseTopic::default()
         .with_name(Some(TopicName(text(&*topic.name))))
         .with_topic_id(topic.id)
+        .with_is_internal(is_internal(&topic.name))
         .with_topic_authorized_operations(OPERATIONS_UNASKED)
         .with_partitions(partitions)
 }

@@ -28,6 +28,7 @@ pub mod delete_records;
 pub mod errors;
 pub mod fetch;
 pub mod fetch_session;
+pub mod find_coordinator;
 pub mod init_producer_id;
 pub mod list_offsets;
 pub mod metadata;
@@ -115,6 +116,7 @@ served! {
     Fetch: FetchRequest => fetch::handle,
     ListOffsets: ListOffsetsRequest => list_offsets::handle,
     Metadata: MetadataRequest => metadata::handle,
+    FindCoordinator: FindCoordinatorRequest => find_coordinator::handle,
     ApiVersions: ApiVersionsRequest => api_versions::handle,
     CreateTopics: CreateTopicsRequest => topics::create,
     DeleteTopics: DeleteTopicsRequest => topics::delete,

@@ -2,6 +2,7 @@
 //! KIP-516 (topic ids, v13).
 //!
 //! Behaviour: header fields decide about a batch; the body stays opaque (docs/compat.md says what follows from that).
+//! Internal topics are written by coordinators, and by clients only under the id of Kafka's tools, as in Kafka 4.1.
 //! acks 1 and -1 both answer after release; acks 0 answers nothing and closes the connection on an error.
 //! Left out: transactions (INVALID_TXN_STATE), leader hints (one owner so far answers for every partition it has).
 
@@ -20,6 +21,7 @@ use tidegate_wire::produce::{BatchLimits, TimestampLimits, check_timestamps, par
 use super::errors::Code;
 use super::{Answer, Close, Context, text};
 use crate::broker::Broker;
+use crate::internal_topics::may_write;
 use crate::partition::Appended;
 use crate::partitions::Missing;
 use crate::release::Pending;
@@ -41,6 +43,7 @@ pub async fn handle(
         .sum::<usize>();
     let pending = Pending::new(broker.storage.budget().acquire(Share::Produce, bytes as u64).await);
     let acks_valid = matches!(request.acks, -1..=1);
+    let client_id = context.head.client_id.as_deref();
     let image = broker.metadata.image();
     let mut response = ProduceResponse::default();
     let mut failed = None;
@@ -62,6 +65,9 @@ pub async fn handle(
                 (_, _, false) => Err(Failure::of(Code::InvalidRequiredAcks, "acks must be -1, 0 or 1")),
                 (_, true, _) => Err(Failure::of(Code::InvalidTxnState, "transactions are not served yet")),
                 (Err(code), ..) => Err(Failure::bare(*code)),
+                (Ok(topic), false, true) if !may_write(&topic.name, client_id) => {
+                    Err(Failure::bare(Code::InvalidTopicException))
+                }
                 (Ok(topic), false, true) => append(broker, &image, topic, data, version, &pending).await,
             };
             let partition = match outcome {

@@ -4,6 +4,7 @@
 //! Behaviour: any broker takes them; an answer leaves once this process has applied the entry. A replica assignment
 //! names owners: the first broker of each list is taken, the list's length is the replication factor.
 //! `replication.factor.policy=strict` refuses more replicas than live brokers, as Kafka does.
+//! `__consumer_offsets` keeps its partition count (`internal_topics`); `__cluster_metadata` may not be created.
 //! Left out: creation policies and mutation quotas.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,6 +28,7 @@ use super::errors::{Code, of_proposal};
 use super::{Answer, Close, Context, text};
 use crate::broker::Broker;
 use crate::config::ReplicationFactorPolicy;
+use crate::internal_topics;
 use crate::topic_config;
 
 const NAME_LEN_MAX: usize = 249;
@@ -114,6 +116,10 @@ async fn create_one(
 ) -> Result<Created, Refused> {
     let image = broker.metadata.image();
     is_valid_name(&topic.name).map_err(|why| (Code::InvalidTopicException, why))?;
+    if topic.name.as_str() == internal_topics::CLUSTER_METADATA {
+        let why = format!("Creation of internal topic {} is prohibited.", topic.name.as_str());
+        return Err((Code::InvalidRequest, why));
+    }
     if image.topic_by_name(&topic.name).is_some() {
         return Err((Code::TopicAlreadyExists, format!("Topic '{}' already exists.", topic.name.as_str())));
     }
@@ -127,7 +133,14 @@ async fn create_one(
         };
         configs.insert(config.name.to_string(), value.to_string());
     }
-    topic_config::validate_all(&configs).map_err(|e| (Code::InvalidConfig, e.to_string()))?;
+    // What the coordinator itself sets may be set; everything else is judged as for any topic.
+    let own = internal_topics::configs(&topic.name, &broker.config);
+    let judged = configs.iter().filter(|(name, value)| own.get(*name) != Some(*value));
+    let judged = judged.map(|(name, value)| (name.clone(), value.clone())).collect();
+    topic_config::validate_all(&judged).map_err(|e| (Code::InvalidConfig, e.to_string()))?;
+    for (name, value) in own {
+        configs.entry(name).or_insert(value);
+    }
     let (partitions, replication_factor, owners) = layout(broker, &image, topic)?;
     let id = broker.random.uuid();
     let created = Created { id, partitions, replication_factor, configs: configs.clone() };
@@ -222,6 +235,9 @@ fn check_replicas(image: &Image, index: i32, replicas: &[i32], factor: usize) ->
 /// # Errors
 /// What the quorum says; a topic that exists by now is no error.
 pub async fn auto_create(broker: &Arc<Broker>, name: &TopicName) -> Result<(), ProposeError> {
+    if name.as_str() == internal_topics::CONSUMER_OFFSETS {
+        return internal_topics::create_consumer_offsets(broker).await;
+    }
     let command = CreateTopic {
         name: name.to_string(),
         id: broker.random.uuid(),
@@ -236,7 +252,8 @@ pub async fn auto_create(broker: &Arc<Broker>, name: &TopicName) -> Result<(), P
     }
 }
 
-async fn propose_topic(broker: &Arc<Broker>, command: CreateTopic) -> Result<(), ProposeError> {
+/// Creates a topic and takes its partitions.
+pub(crate) async fn propose_topic(broker: &Arc<Broker>, command: CreateTopic) -> Result<(), ProposeError> {
     if let Response::TopicCreated { streams, .. } =
         broker.metadata.propose_one(Command::CreateTopic(command)).await?
     {
@@ -366,6 +383,11 @@ async fn add_partitions(
     let unknown =
         || (Code::UnknownTopicOrPartition, "This server does not host this topic-partition.".to_owned());
     let topic = image.topic_by_name(&asked.name).ok_or_else(unknown)?;
+    if asked.name.as_str() == internal_topics::CONSUMER_OFFSETS {
+        let why =
+            "The number of partitions decides where a group lives: offsets would be lost if it changed.";
+        return Err((Code::InvalidPartitions, why.into()));
+    }
     let current = i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX);
     if asked.count <= current || asked.count > PARTITIONS_MAX {
         let why = format!(

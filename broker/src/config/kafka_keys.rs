@@ -8,7 +8,7 @@ use super::key::Default::{Unset, Value};
 use super::key::{Bounds, Class, Default, Key, Kind, Unit};
 use Bounds::{Any, AtLeast, Between, BetweenOr, EachOf, Fraction, OneOf, OneOfAnyCase};
 use Kind::{Boolean, Class as ClassName, Double, Int, List, Long, Password, Short, String};
-use Unit::{Bytes, Hours, Milliseconds, Minutes, None as NoUnit};
+use Unit::{Bytes, Hours, Milliseconds, None as NoUnit};
 
 /// Keys of one listener, `listener.name.{name}.{key}`: accepted by pattern, since every name makes new ones.
 pub const LISTENER_PREFIX: &str = "listener.name.";
@@ -218,7 +218,7 @@ const GROUPS: &[Group] = &[
         ],
     ),
     group(
-        "consumer groups are not served yet",
+        "the group protocols after the classic one are not served yet",
         &[
             row("group.consumer.assignors", List, NoUnit, Value("uniform,range"), Any),
             row("group.consumer.heartbeat.interval.ms", Int, Milliseconds, Value("5000"), AtLeast(1)),
@@ -230,22 +230,22 @@ const GROUPS: &[Group] = &[
             row("group.consumer.min.session.timeout.ms", Int, Milliseconds, Value("45000"), AtLeast(1)),
             row("group.consumer.regex.refresh.interval.ms", Int, Milliseconds, Value("600000"), AtLeast(10000)),
             row("group.consumer.session.timeout.ms", Int, Milliseconds, Value("45000"), AtLeast(1)),
-            row("group.coordinator.append.linger.ms", Int, Milliseconds, Value("5"), AtLeast(0)),
             row("group.coordinator.rebalance.protocols", List, NoUnit, Value("classic,consumer,streams"), EachOf(&["consumer", "classic", "share", "streams"])),
+        ],
+    ),
+    group(
+        "a commit is answered when it is durable, several share one write of the log, and a load reads as much as it needs",
+        &[
+            row("group.coordinator.append.linger.ms", Int, Milliseconds, Value("5"), AtLeast(0)),
             row("group.coordinator.threads", Int, NoUnit, Value("4"), AtLeast(1)),
-            row("group.initial.rebalance.delay.ms", Int, Milliseconds, Value("3000"), Any),
-            row("group.max.session.timeout.ms", Int, Milliseconds, Value("1800000"), Any),
-            row("group.max.size", Int, NoUnit, Value("2147483647"), AtLeast(1)),
-            row("group.min.session.timeout.ms", Int, Milliseconds, Value("6000"), Any),
-            row("offset.metadata.max.bytes", Int, Bytes, Value("4096"), Any),
             row("offsets.commit.timeout.ms", Int, Milliseconds, Value("5000"), AtLeast(1)),
             row("offsets.load.buffer.size", Int, Bytes, Value("5242880"), AtLeast(1)),
-            row("offsets.retention.check.interval.ms", Long, Milliseconds, Value("600000"), AtLeast(1)),
-            row("offsets.retention.minutes", Int, Minutes, Value("10080"), AtLeast(1)),
+        ],
+    ),
+    group(
+        "records of the group coordinator are small and are stored uncompressed",
+        &[
             row("offsets.topic.compression.codec", Int, NoUnit, Value("0"), Any),
-            row("offsets.topic.num.partitions", Int, NoUnit, Value("50"), AtLeast(1)),
-            row("offsets.topic.replication.factor", Short, NoUnit, Value("3"), AtLeast(1)),
-            row("offsets.topic.segment.bytes", Int, Bytes, Value("104857600"), AtLeast(1)),
         ],
     ),
     group(

@@ -33,9 +33,9 @@ pub use explain::{docs, explain};
 pub use listeners::{HostPort, Listener};
 pub use machine::Machine;
 pub use settings::{
-    Config, ConnectionConfig, FetchConfig, LogConfig, LogFormat, MemoryConfig, ReplicationFactorPolicy,
-    StorageConfig, StorageCredentials, StorageEncryption, StorageLocation, TopicsConfig, WalConfig,
-    WalMedium,
+    Config, ConnectionConfig, FetchConfig, GroupsConfig, LogConfig, LogFormat, MemoryConfig,
+    ReplicationFactorPolicy, StorageConfig, StorageCredentials, StorageEncryption, StorageLocation,
+    TopicsConfig, WalConfig, WalMedium,
 };
 pub use sources::Sources;
 pub use values::{Setting, Values};

@@ -37,6 +37,7 @@ pub struct Config {
     pub connections: ConnectionConfig,
     pub topics: TopicsConfig,
     pub fetch: FetchConfig,
+    pub groups: GroupsConfig,
     pub producer_id_expiration_ms: i64,
     pub data_dir: PathBuf,
     pub wal: WalConfig,
@@ -91,6 +92,21 @@ pub enum ReplicationFactorPolicy {
 pub struct FetchConfig {
     pub bytes_max: u32,
     pub session_slots: u32,
+}
+
+/// The group coordinator and its topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GroupsConfig {
+    pub session_timeout_ms_min: i32,
+    pub session_timeout_ms_max: i32,
+    pub initial_rebalance_delay_ms: i32,
+    pub size_max: i32,
+    pub offset_metadata_bytes_max: i32,
+    pub offsets_retention_ms: i64,
+    pub offsets_retention_check_interval_ms: u64,
+    pub topic_partitions: i32,
+    pub topic_replication_factor: i16,
+    pub topic_segment_bytes: i32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -215,6 +231,7 @@ impl Config {
                 bytes_max: read.number("fetch.max.bytes"),
                 session_slots: read.number("max.incremental.fetch.session.cache.slots"),
             },
+            groups: groups(&read),
             producer_id_expiration_ms: read.number("producer.id.expiration.ms"),
             data_dir: PathBuf::from(read.text("data.dir")),
             wal: WalConfig {
@@ -278,6 +295,22 @@ fn topics(read: &Reader<'_>) -> TopicsConfig {
         delete_enabled: read.flag("delete.topic.enable"),
         message_bytes_max: read.number("message.max.bytes"),
         retention_check_interval_ms: read.number("log.retention.check.interval.ms"),
+    }
+}
+
+fn groups(read: &Reader<'_>) -> GroupsConfig {
+    const MINUTE_MS: i64 = 60_000;
+    GroupsConfig {
+        session_timeout_ms_min: read.number("group.min.session.timeout.ms"),
+        session_timeout_ms_max: read.number("group.max.session.timeout.ms"),
+        initial_rebalance_delay_ms: read.number("group.initial.rebalance.delay.ms"),
+        size_max: read.number("group.max.size"),
+        offset_metadata_bytes_max: read.number("offset.metadata.max.bytes"),
+        offsets_retention_ms: read.number::<i64>("offsets.retention.minutes") * MINUTE_MS,
+        offsets_retention_check_interval_ms: read.number("offsets.retention.check.interval.ms"),
+        topic_partitions: read.number("offsets.topic.num.partitions"),
+        topic_replication_factor: read.number("offsets.topic.replication.factor"),
+        topic_segment_bytes: read.number("offsets.topic.segment.bytes"),
     }
 }
 

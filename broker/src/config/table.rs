@@ -13,7 +13,7 @@ use super::kafka_keys;
 use super::key::Default::{Computed, Unset, Value};
 use super::key::{Bounds, Class, Default, Key, Kind, Unit};
 use Bounds::{Any, AtLeast, Between, OneOf};
-use Kind::{Boolean, Int, List, Long, Password, String};
+use Kind::{Boolean, Int, List, Long, Password, Short, String};
 use Unit::{Bytes, Hours, Milliseconds, Minutes, None as NoUnit, Percent};
 
 /// Every key, sorted by name.
@@ -134,6 +134,17 @@ const EFFECTIVE: &[Key] = &[
     key("log.message.timestamp.before.max.ms", Long, Milliseconds, Value("9223372036854775807"), AtLeast(0), "How far a producer's timestamp may lie before this broker's time."),
     key("log.message.timestamp.after.max.ms", Long, Milliseconds, Value("3600000"), AtLeast(0), "How far a producer's timestamp may lie after this broker's time."),
     key("producer.id.expiration.ms", Int, Milliseconds, Value("86400000"), AtLeast(1), "A producer id that a partition has not seen for longer is forgotten there."),
+    // consumer groups
+    key("group.min.session.timeout.ms", Int, Milliseconds, Value("6000"), Any, "Shortest session timeout that a member may ask for."),
+    key("group.max.session.timeout.ms", Int, Milliseconds, Value("1800000"), Any, "Longest session timeout that a member may ask for."),
+    key("group.initial.rebalance.delay.ms", Int, Milliseconds, Value("3000"), Any, "How long the first rebalance of an empty group waits for more members."),
+    key("group.max.size", Int, NoUnit, Value("2147483647"), AtLeast(1), "Most members of one group; a further one gets GROUP_MAX_SIZE_REACHED."),
+    key("offset.metadata.max.bytes", Int, Bytes, Value("4096"), Any, "Longest text that may be committed with an offset."),
+    key("offsets.retention.minutes", Int, Minutes, Value("10080"), AtLeast(1), "How long offsets are kept after the group became empty, or stopped subscribing to the topic; for a group without members that only commits, after the commit."),
+    key("offsets.retention.check.interval.ms", Long, Milliseconds, Value("600000"), AtLeast(1), "How often expired offsets are looked for."),
+    key("offsets.topic.num.partitions", Int, NoUnit, Value("50"), AtLeast(1), "Partitions of __consumer_offsets when it is created; a group lives in one of them."),
+    key("offsets.topic.replication.factor", Short, NoUnit, Value("3"), AtLeast(1), "Replication factor of __consumer_offsets when it is created."),
+    key("offsets.topic.segment.bytes", Int, Bytes, Value("104857600"), AtLeast(1), "segment.bytes that __consumer_offsets is created with. How short a partition of it is kept depends on its live state alone."),
     // fetch
     key("fetch.max.bytes", Int, Bytes, Value("57671680"), AtLeast(1024), "Most bytes of records in one fetch response; a first batch that is larger is still sent."),
     key("max.incremental.fetch.session.cache.slots", Int, NoUnit, Value("1000"), AtLeast(0), "Fetch sessions kept (KIP-227); a fetch beyond is answered without a session."),

@@ -258,7 +258,6 @@ fn the_keys_of_kafkas_own_combined_mode_file_start_a_broker() {
             "num.io.threads",
             "log.dirs",
             "num.recovery.threads.per.data.dir",
-            "offsets.topic.replication.factor",
             "share.coordinator.state.topic.replication.factor",
             "share.coordinator.state.topic.min.isr",
             "transaction.state.log.replication.factor",
