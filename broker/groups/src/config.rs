@@ -24,7 +24,7 @@ pub struct Config {
     /// `offsets.retention.check.interval.ms`
     pub offsets_retention_check_interval_ms: i64,
     /// The largest record of a group's metadata, as `max.message.bytes` of `__consumer_offsets` bounds it in Kafka. An
-    /// assignment that does not fit is refused with UNKNOWN_SERVER_ERROR.
+    /// assignment that does not fit is refused with UNKNOWN_SERVER_ERROR. Taken as at least [`GROUP_RECORD_MIN`].
     pub group_record_bytes_max: usize,
     /// What one step of work that no single request bounds (expiry, deletion of groups and topics) appends at most,
     /// beside one record of a group.
@@ -48,6 +48,9 @@ impl Default for Config {
     }
 }
 
+/// Room for the record of any group without members: its names are at most [`records::STRING_MAX`] bytes each.
+pub const GROUP_RECORD_MIN: usize = 128 * 1024;
+
 /// A call, for the bound on its records.
 #[derive(Debug, Clone, Copy)]
 pub enum Call<'a> {
@@ -63,15 +66,19 @@ pub enum Call<'a> {
 }
 
 impl Config {
+    pub(crate) fn group_record_max(&self) -> usize {
+        self.group_record_bytes_max.max(GROUP_RECORD_MIN)
+    }
+
     /// The most bytes that the records of one call take in a batch, without the batch's head.
     #[must_use]
     pub fn record_bytes_max(&self, call: Call<'_>) -> usize {
         match call {
             Call::Heartbeat => 0,
-            Call::Join | Call::Sync | Call::Leave => self.group_record_bytes_max,
+            Call::Join | Call::Sync | Call::Leave => self.group_record_max(),
             Call::Commit(commit) => records::commit_bytes_max(commit),
             Call::DeleteOffsets(delete) => records::delete_bytes_max(delete),
-            Call::Step => self.step_bytes_max + self.group_record_bytes_max,
+            Call::Step => self.step_bytes_max + self.group_record_max(),
         }
     }
 }

@@ -30,11 +30,11 @@ mod shard;
 pub mod subscription;
 
 pub use api::{
-    Answer, Committed, DescribedGroup, DescribedMember, Effects, GroupState, JoinAnswer, JoinGroup,
-    JoinedMember, LeaveMember, ListedGroup, Now, OffsetCommit, OffsetDelete, Protocol, Record, SyncAnswer,
-    SyncGroup, Token, Topics,
+    Answer, CommitOffset, Committed, DescribedGroup, DescribedMember, Effects, GroupState, JoinAnswer,
+    JoinGroup, JoinedMember, LeaveMember, ListedGroup, Now, OffsetCommit, OffsetDelete, Protocol, Record,
+    SyncAnswer, SyncGroup, Token, Topics,
 };
-pub use config::{Call, Config};
+pub use config::{Call, Config, GROUP_RECORD_MIN};
 pub use error::GroupError;
 pub use shard::{Loading, Progress, Shard, SnapshotCursor, Stats};
 

@@ -1,34 +1,30 @@
 //! The groups of one partition of `__consumer_offsets`.
+//!
+//! Owns: the groups by id, the order of their timers, and the sum of their live bytes.
+//! Invariants: each group with a timer is in `timers` at its `armed_ms`, which is not after its first timer.
+//! Never: decides anything about a group but whether it is there.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-
-use uuid::Uuid;
 
 use crate::Name;
 use crate::api::{
-    Answer, Committed, DescribedGroup, Effects, GroupState, JoinAnswer, JoinGroup, LeaveMember, ListedGroup,
-    Now, OffsetCommit, OffsetDelete, Record, SyncAnswer, SyncGroup, Token, Topics,
+    Answer, Effects, GroupState, JoinAnswer, JoinGroup, LeaveMember, Now, SyncAnswer, SyncGroup, Token,
 };
 use crate::config::Config;
 use crate::error::GroupError;
-use crate::records::RecordError;
+use crate::group::{Context, Group};
+use crate::records::STRING_MAX;
 
-/// Whether a step of bounded size is all there was to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[must_use]
-pub enum Progress {
-    Done,
-    /// Call again, with a new permit.
-    More,
-}
+mod admin;
+mod load;
+mod offsets;
+mod snapshot;
+mod steps;
 
-/// Where a snapshot goes on.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SnapshotCursor {
-    group: Name,
-    offset: Option<(Name, i32)>,
-}
+pub use load::Loading;
+pub use snapshot::SnapshotCursor;
+pub use steps::Progress;
 
 /// What a shard holds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -41,87 +37,78 @@ pub struct Stats {
     pub member_bytes: usize,
     /// [`Shard::live_bytes`]
     pub live_bytes: u64,
-}
-
-/// A shard that reads its partition. It cannot be asked anything before [`Loading::finish`].
-#[derive(Debug)]
-pub struct Loading {
-    shard: Shard,
-    skipped: u64,
-}
-
-impl Loading {
-    #[must_use]
-    pub fn new(config: Arc<Config>) -> Self {
-        Self { shard: Shard { config }, skipped: 0 }
-    }
-
-    /// Takes the next record of the partition, in the order of offsets. `timestamp_ms` is the record's own.
-    ///
-    /// # Errors
-    /// [`RecordError::At`] names the offset of a damaged record of a known kind. The load is then not to be finished.
-    pub fn replay(
-        &mut self,
-        key: Option<&[u8]>,
-        value: Option<&[u8]>,
-        offset: i64,
-        timestamp_ms: i64,
-    ) -> Result<(), RecordError> {
-        let _ = (key, value, offset, timestamp_ms);
-        Ok(())
-    }
-
-    /// Records of kinds that this version does not know.
-    #[must_use]
-    pub fn skipped(&self) -> u64 {
-        self.skipped
-    }
-
-    /// The partition is read to its end: the sessions of all members start now.
-    #[must_use]
-    pub fn finish(self, now: Now, out: &mut Effects) -> Shard {
-        let _ = (now, out);
-        self.shard
-    }
+    /// Rebalances that ended with an assignment, since the shard was loaded, of groups that are still there.
+    pub rebalances: u64,
 }
 
 /// The groups of one partition of `__consumer_offsets`.
 #[derive(Debug)]
 pub struct Shard {
     config: Arc<Config>,
+    groups: BTreeMap<Name, Group>,
+    timers: BTreeSet<(i64, Name)>,
+    expiry: steps::Expiry,
+    live_bytes: u64,
 }
 
 impl Shard {
     /// JoinGroup. The answer may be among `out.answers` at once, or come from a later call.
     pub fn join(&mut self, now: Now, token: Token, request: &JoinGroup<'_>, out: &mut Effects) {
-        let _ = now;
-        out.answers.push((
-            token,
-            Answer::Join(JoinAnswer {
-                error: Some(GroupError::UnknownServerError),
-                generation: -1,
-                protocol_type: None,
-                protocol: None,
-                leader: Name::from(""),
-                skip_assignment: false,
-                member: Name::from(request.member),
-                members: Vec::new(),
-            }),
-        ));
+        if let Err(error) = self.check_join(request) {
+            out.answers.push((token, Answer::Join(JoinAnswer::refused(request.member, error))));
+            return;
+        }
+        let created = !self.groups.contains_key(request.group);
+        if created && !request.member.is_empty() {
+            let refused = JoinAnswer::refused(request.member, GroupError::UnknownMemberId);
+            out.answers.push((token, Answer::Join(refused)));
+            return;
+        }
+        self.create(request.group, now);
+        self.with(request.group, now, out, |group, context| {
+            if created {
+                group.write_created(context);
+            }
+            group.join(token, request, context);
+        });
+    }
+
+    fn check_join(&self, request: &JoinGroup<'_>) -> Result<(), GroupError> {
+        check_group_id(request.group)?;
+        let (min, max) = (self.config.session_timeout_min_ms, self.config.session_timeout_max_ms);
+        if !(min..=max).contains(&request.session_timeout_ms) {
+            return Err(GroupError::InvalidSessionTimeout);
+        }
+        // What cannot be recorded is not taken in. A member's id is a name and a UUID.
+        let names = [request.member, request.client_host, request.protocol_type];
+        let id = request.instance.unwrap_or(request.client_id).len().max(request.client_id.len()) + 37;
+        let protocols = request.protocols.iter().map(|p| p.name.len());
+        if names.iter().map(|n| n.len()).chain(protocols).chain([id]).any(|len| len > STRING_MAX) {
+            return Err(GroupError::InvalidRequest);
+        }
+        let bytes: usize = request.protocols.iter().map(|p| p.name.len() + p.metadata.len()).sum();
+        if bytes > self.config.group_record_max() {
+            return Err(GroupError::UnknownServerError);
+        }
+        Ok(())
     }
 
     /// SyncGroup. The answer may be among `out.answers` at once, or come from a later call.
     pub fn sync(&mut self, now: Now, token: Token, request: &SyncGroup<'_>, out: &mut Effects) {
-        let _ = (now, request);
-        out.answers.push((
-            token,
-            Answer::Sync(SyncAnswer {
-                error: Some(GroupError::UnknownServerError),
-                protocol_type: None,
-                protocol: None,
-                assignment: bytes::Bytes::new(),
-            }),
-        ));
+        let error = if request.version >= 5 && (request.protocol_type.is_none() || request.protocol.is_none())
+        {
+            GroupError::InconsistentGroupProtocol
+        } else if request.group.is_empty() {
+            GroupError::InvalidGroupId
+        } else {
+            let done =
+                self.with(request.group, now, out, |group, context| group.sync(token, request, context));
+            if done.is_some() {
+                return;
+            }
+            GroupError::UnknownMemberId
+        };
+        out.answers.push((token, Answer::Sync(SyncAnswer::refused(error))));
     }
 
     /// Heartbeat. Writes nothing.
@@ -136,8 +123,12 @@ impl Shard {
         instance: Option<&str>,
         generation: i32,
     ) -> Result<(), GroupError> {
-        let _ = (now, group, member, instance, generation);
-        Err(GroupError::UnknownServerError)
+        check_group_id(group)?;
+        let mut out = Effects::default();
+        self.with(group, now, &mut out, |group, context| {
+            group.heartbeat(member, instance, generation, context)
+        })
+        .unwrap_or(Err(GroupError::UnknownMemberId))
     }
 
     /// LeaveGroup: the outcome for each member, in order. Below version 3 there is one, whose error is the answer's.
@@ -151,124 +142,99 @@ impl Shard {
         members: &[LeaveMember<'_>],
         out: &mut Effects,
     ) -> Result<Vec<Result<(), GroupError>>, GroupError> {
-        let _ = (now, group, members, out);
-        Err(GroupError::UnknownServerError)
-    }
-
-    /// OffsetCommit: the outcome for each offset, in order. Offsets of partitions that are not there are refused before
-    /// the group is looked at, as in Kafka.
-    pub fn commit_offsets(
-        &mut self,
-        now: Now,
-        request: &OffsetCommit<'_>,
-        topics: &dyn Topics,
-        out: &mut Effects,
-    ) -> Vec<Result<(), GroupError>> {
-        let _ = (now, topics, out);
-        request.offsets.iter().map(|_| Err(GroupError::UnknownServerError)).collect()
-    }
-
-    /// OffsetFetch of one partition; `None` is answered as offset −1 without an error. `topic_id` is nil below version
-    /// 10; an offset that was committed for another topic of that name is not there.
-    #[must_use]
-    pub fn offset(&self, group: &str, topic: &str, topic_id: Uuid, partition: i32) -> Option<&Committed> {
-        let _ = (group, topic, topic_id, partition);
-        None
-    }
-
-    /// OffsetFetch of all partitions, by topic and partition.
-    pub fn offsets(&self, group: &str) -> impl Iterator<Item = (&Name, i32, &Committed)> {
-        let _ = group;
-        std::iter::empty()
-    }
-
-    /// OffsetDelete: the outcome for each partition, in order.
-    ///
-    /// # Errors
-    /// The error of the whole answer.
-    pub fn delete_offsets(
-        &mut self,
-        request: &OffsetDelete<'_>,
-        topics: &dyn Topics,
-        out: &mut Effects,
-    ) -> Result<Vec<Result<(), GroupError>>, GroupError> {
-        let _ = (request, topics, out);
-        Err(GroupError::UnknownServerError)
-    }
-
-    /// DeleteGroups for one group. With [`Progress::More`] the group is not gone yet: append, and call again.
-    ///
-    /// # Errors
-    /// NON_EMPTY_GROUP, GROUP_ID_NOT_FOUND.
-    pub fn delete_group(&mut self, group: &str, out: &mut Effects) -> Result<Progress, GroupError> {
-        let _ = (group, out);
-        Err(GroupError::UnknownServerError)
-    }
-
-    /// The topics are deleted: their offsets go, in every group.
-    pub fn delete_topics(&mut self, topics: &BTreeSet<&str>, out: &mut Effects) -> Progress {
-        let _ = (topics, out);
-        Progress::Done
-    }
-
-    /// DescribeGroups for one group.
-    #[must_use]
-    pub fn describe(&self, version: i16, group: &str) -> DescribedGroup {
-        let _ = (version, group);
-        DescribedGroup {
-            error: Some(GroupError::UnknownServerError),
-            error_message: None,
-            state: GroupState::Dead,
-            protocol_type: Name::from(""),
-            protocol: Name::from(""),
-            members: Vec::new(),
-        }
-    }
-
-    /// ListGroups. An empty filter lets everything through; states and types are compared without regard to case.
-    #[must_use]
-    pub fn list(&self, states: &[&str], types: &[&str]) -> Vec<ListedGroup> {
-        let _ = (states, types);
-        Vec::new()
+        check_group_id(group)?;
+        Ok(self
+            .with(group, now, out, |group, context| group.leave(members, context))
+            .unwrap_or_else(|| members.iter().map(|_| Err(GroupError::UnknownMemberId)).collect()))
     }
 
     /// When [`Shard::tick`] is to be called, in monotonic milliseconds.
     #[must_use]
     pub fn next_deadline_ms(&self) -> Option<i64> {
-        None
+        let timer = self.timers.first().map(|(at, _)| *at);
+        timer.into_iter().chain(self.expiry.next_ms()).min()
     }
 
-    /// Does what is due: sessions, rebalances, retention of offsets.
-    pub fn tick(&mut self, now: Now, out: &mut Effects) -> Progress {
-        let _ = (now, out);
-        Progress::Done
-    }
-
-    /// The next part of the live state as records, of about `bytes_max` bytes, and where to go on. Other calls may come
-    /// between: if each part is appended when it is taken, reading parts and later records gives the state.
-    #[must_use]
-    pub fn snapshot(
-        &self,
-        from: Option<&SnapshotCursor>,
-        bytes_max: usize,
-    ) -> (Vec<Record>, Option<SnapshotCursor>) {
-        let _ = (from, bytes_max);
-        (Vec::new(), None)
-    }
-
-    /// Bytes of the live state as records.
+    /// Bytes of the live state as records, at most.
     #[must_use]
     pub fn live_bytes(&self) -> u64 {
-        0
+        self.live_bytes
     }
 
     #[must_use]
     pub fn stats(&self) -> Stats {
-        Stats::default()
+        let mut stats = Stats { live_bytes: self.live_bytes, ..Stats::default() };
+        for group in self.groups.values() {
+            let at = match group.state {
+                GroupState::Empty | GroupState::Dead => 0,
+                GroupState::PreparingRebalance => 1,
+                GroupState::CompletingRebalance => 2,
+                GroupState::Stable => 3,
+            };
+            stats.groups[at] += 1;
+            stats.members += group.members.len();
+            stats.offsets += group.offset_count();
+            stats.rebalances += group.rebalances;
+            for member in group.members.values() {
+                stats.member_bytes += member.assignment.len();
+                stats.member_bytes +=
+                    member.protocols.iter().map(|(name, m)| name.len() + m.len()).sum::<usize>();
+            }
+        }
+        stats
     }
 
     #[must_use]
     pub fn config(&self) -> &Config {
         &self.config
     }
+
+    fn create(&mut self, group: &str, now: Now) {
+        if !self.groups.contains_key(group) {
+            let id = Name::from(group);
+            self.groups.insert(id.clone(), Group::new(id, Some(now.wall_ms)));
+        }
+    }
+
+    /// Works on a group that is there, and keeps the shard's books.
+    fn with<T>(
+        &mut self,
+        group: &str,
+        now: Now,
+        out: &mut Effects,
+        work: impl FnOnce(&mut Group, &mut Context<'_>) -> T,
+    ) -> Option<T> {
+        let group = self.groups.get_mut(group)?;
+        let before = group.live_bytes();
+        let done = work(group, &mut Context { config: &self.config, now, out });
+        self.live_bytes = self.live_bytes - before + group.live_bytes();
+        // A timer that moved back stays where it is, and is looked at in vain once: a heartbeat touches no tree.
+        let sooner = match (group.wake_ms, group.armed_ms) {
+            (Some(wake), Some(armed)) => wake < armed,
+            (wake, armed) => wake.is_some() || armed.is_some(),
+        };
+        if sooner {
+            if let Some(armed) = group.armed_ms.take() {
+                self.timers.remove(&(armed, group.id.clone()));
+            }
+            if let Some(wake) = group.wake_ms {
+                self.timers.insert((wake, group.id.clone()));
+                group.armed_ms = Some(wake);
+            }
+        }
+        Some(done)
+    }
+
+    fn remove(&mut self, group: &str) {
+        if let Some(group) = self.groups.remove(group) {
+            self.live_bytes -= group.live_bytes();
+            if let Some(armed) = group.armed_ms {
+                self.timers.remove(&(armed, group.id));
+            }
+        }
+    }
+}
+
+fn check_group_id(group: &str) -> Result<(), GroupError> {
+    if group.is_empty() || group.len() > STRING_MAX { Err(GroupError::InvalidGroupId) } else { Ok(()) }
 }
