@@ -97,6 +97,13 @@ pub enum Command {
         incarnation: Incarnation,
         count: u32,
     },
+    /// The whole new map of one broker's dynamic configs, or of the cluster's default for all of them (`None`);
+    /// holds only if the version of that map is still this one.
+    AlterBrokerConfigs {
+        broker: Option<BrokerId>,
+        expected_version: u64,
+        configs: BTreeMap<String, String>,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

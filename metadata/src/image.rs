@@ -13,8 +13,8 @@ use uuid::Uuid;
 
 use crate::command::FIRST_LINEAGE;
 use crate::rows::{
-    Broker, Cluster, Garbage, GarbageKey, Leaf, LineageRow, Partition, Prepared, SetObject, StreamObject,
-    Topic, WalRow,
+    Broker, BrokerConfigs, Cluster, Garbage, GarbageKey, Leaf, LineageRow, Partition, Prepared, SetObject,
+    StreamObject, Topic, WalRow,
 };
 
 /// The state after one Raft index.
@@ -36,6 +36,7 @@ pub struct Image {
     pub(crate) leaves: OrdMap<(StreamId, Offset), Leaf>,
     pub(crate) prepared: OrdMap<ObjectId, Prepared>,
     pub(crate) garbage: OrdMap<GarbageKey, Garbage>,
+    pub(crate) broker_configs: OrdMap<Option<BrokerId>, Arc<BrokerConfigs>>,
     /// Derived from `topics`: ids by name.
     pub(crate) names: OrdMap<Arc<str>, TopicId>,
     /// Derived from `topics`: names that hold '.' or '_', by their form with '.' only as '_'.
@@ -86,6 +87,7 @@ impl Image {
             leaves: OrdMap::new(),
             prepared: OrdMap::new(),
             garbage: OrdMap::new(),
+            broker_configs: OrdMap::new(),
             names: OrdMap::new(),
             folded_names: OrdMap::new(),
             live: OrdMap::new(),
@@ -145,6 +147,12 @@ impl Image {
         self.brokers.values().map(|b| &**b)
     }
 
+    /// The dynamic configs of one broker, or of all of them by default (`None`), if they were ever altered.
+    #[must_use]
+    pub fn broker_configs(&self, broker: Option<BrokerId>) -> Option<&BrokerConfigs> {
+        self.broker_configs.get(&broker).map(|row| &**row)
+    }
+
     /// Whether commands of this incarnation are still accepted.
     #[must_use]
     pub fn is_live(&self, incarnation: Incarnation) -> bool {
@@ -163,6 +171,16 @@ impl Image {
     #[must_use]
     pub fn topic_by_name(&self, name: &str) -> Option<&Topic> {
         self.topic_by_id(*self.names.get(name)?)
+    }
+
+    /// A topic whose name differs from this one only in '.' and '_', if there is one beside it.
+    #[must_use]
+    pub fn colliding_topic(&self, name: &str) -> Option<&str> {
+        let folded = crate::decide::folded_name(name)?;
+        self.folded_names
+            .get(folded.as_str())
+            .map(|existing| &**existing)
+            .filter(|existing| *existing != name)
     }
 
     #[must_use]

@@ -120,4 +120,8 @@ pub enum Record {
     ProducerIdsAllocated {
         count: u32,
     },
+    BrokerConfigsReplaced {
+        broker: Option<BrokerId>,
+        configs: BTreeMap<String, String>,
+    },
 }

@@ -13,7 +13,7 @@ use crate::decide;
 use crate::image::{Counters, Image};
 use crate::record::Record;
 use crate::response::Outcome;
-use crate::rows::{Garbage, GarbageKey, GarbageKind, Prepared, Topic, WalState};
+use crate::rows::{BrokerConfigs, Garbage, GarbageKey, GarbageKind, Prepared, Topic, WalState};
 
 /// Decides and replays the commands of the Raft entry at `index`, one after the other.
 pub fn apply(image: &mut Image, index: u64, commands: &[Command]) -> Vec<Outcome> {
@@ -114,6 +114,11 @@ pub fn replay(image: &mut Image, index: u64, record: &Record) {
             image.garbage.remove(key);
         }
         Record::ProducerIdsAllocated { count } => image.counters.producer += u64::from(*count),
+        Record::BrokerConfigsReplaced { broker, configs } => {
+            let version = image.broker_configs(*broker).map_or(0, |row| row.version) + 1;
+            let row = BrokerConfigs { broker: *broker, version, configs: configs.clone() };
+            image.broker_configs.insert(*broker, Arc::new(row));
+        }
         _ => replay_object(image, index, record),
     }
 }

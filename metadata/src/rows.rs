@@ -33,6 +33,16 @@ pub struct Broker {
     pub fenced: bool,
 }
 
+/// Dynamic configs of one broker, or of all of them by default (KIP-226).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BrokerConfigs {
+    /// `None`: the cluster's default.
+    pub broker: Option<BrokerId>,
+    /// Grows by one with every change of `configs`; the row stays when they are empty again.
+    pub version: u64,
+    pub configs: BTreeMap<String, String>,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WalRow {
     pub id: WalId,

@@ -14,7 +14,7 @@ mod objects;
 mod tests;
 mod topics;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tidegate_common::{BrokerId, Incarnation, Offset, Position, StreamId, WalId};
 
@@ -79,12 +79,34 @@ fn decide(command: &Command, image: &Image) -> Decision {
         Command::RetireObjects { incarnation, objects } => compaction::retire(image, *incarnation, objects),
         Command::ConfirmDeleted { incarnation, objects } => confirm_deleted(image, *incarnation, objects),
         Command::AllocateProducerIds { incarnation, count } => producer_ids(image, *incarnation, *count),
+        Command::AlterBrokerConfigs { broker, expected_version, configs } => {
+            alter_broker_configs(image, *broker, *expected_version, configs)
+        }
     }
 }
 
 /// The broker that this incarnation is the live one of.
 fn live(image: &Image, incarnation: Incarnation) -> Result<BrokerId, Refusal> {
     image.live.get(&incarnation).copied().ok_or(Refusal::Fenced(incarnation))
+}
+
+/// Knows nothing of keys and values: the broker checked them.
+fn alter_broker_configs(
+    image: &Image,
+    broker: Option<BrokerId>,
+    expected: u64,
+    configs: &BTreeMap<String, String>,
+) -> Decision {
+    let row = image.broker_configs(broker);
+    let current = row.map_or(0, |row| row.version);
+    if expected != current {
+        return Err(Refusal::ConfigVersion { expected, current });
+    }
+    if row.map_or(configs.is_empty(), |row| row.configs == *configs) {
+        return Ok((vec![], Response::ConfigsAltered { version: current }));
+    }
+    let record = Record::BrokerConfigsReplaced { broker, configs: configs.clone() };
+    Ok((vec![record], Response::ConfigsAltered { version: current + 1 }))
 }
 
 fn init_cluster(image: &Image, init: &InitCluster) -> Decision {

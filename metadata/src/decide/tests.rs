@@ -350,6 +350,28 @@ fn configs_change_by_version_or_by_steps() {
 }
 
 #[test]
+fn broker_configs_change_by_version_and_each_broker_has_its_own() {
+    let mut world = World::with_topic(1);
+    let alter = |broker: Option<i32>, expected_version, value: Option<&str>| Command::AlterBrokerConfigs {
+        broker: broker.map(BrokerId),
+        expected_version,
+        configs: value.map(|v| ("log.retention.ms".into(), v.into())).into_iter().collect(),
+    };
+    assert_eq!(world.ok(alter(None, 0, None)), Response::ConfigsAltered { version: 0 }, "nothing changed");
+    assert_eq!(world.ok(alter(None, 0, Some("5"))), Response::ConfigsAltered { version: 1 });
+    assert_eq!(world.ok(alter(Some(1), 0, Some("6"))), Response::ConfigsAltered { version: 1 });
+    let refused = Refusal::ConfigVersion { expected: 0, current: 1 };
+    assert_eq!(world.refused(alter(None, 0, Some("7"))), refused);
+    assert_eq!(world.ok(alter(None, 1, None)), Response::ConfigsAltered { version: 2 });
+    let row = |broker: Option<i32>| {
+        let row = world.image.broker_configs(broker.map(BrokerId)).expect("altered before");
+        (row.version, row.configs.values().cloned().collect::<Vec<_>>())
+    };
+    assert_eq!(row(None), (2, vec![]), "the version stays when the configs go");
+    assert_eq!(row(Some(1)), (1, vec!["6".to_owned()]));
+}
+
+#[test]
 fn every_change_of_owner_is_a_new_epoch_and_waits_for_the_seal() {
     let mut world = World::with_topic(1);
     let epoch = |response: Response| match response {

@@ -4,7 +4,7 @@
 //! Invariants: a node with damaged state does not start; after the first failed write to the log the node stops
 //! and says so. Never: shows a type of openraft.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -150,6 +150,26 @@ pub enum ReadIndexError {
     NoLeader,
     #[error("the metadata node is shut down")]
     Closed,
+}
+
+/// What a node knows of the quorum: for people to see.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QuorumView {
+    pub leader: Option<NodeId>,
+    pub term: u64,
+    /// The index after the last entry that is committed and applied here.
+    pub committed_end: u64,
+    /// In node order.
+    pub members: Vec<QuorumMember>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QuorumMember {
+    pub node: NodeId,
+    /// Else it only learns.
+    pub voter: bool,
+    /// The index after the last entry that its log is known to hold; only the leader knows of others.
+    pub log_end: Option<u64>,
 }
 
 /// One node of the metadata quorum. Cheap to clone.
@@ -336,6 +356,32 @@ impl Metadata {
     #[must_use]
     pub fn leader(&self) -> Option<NodeId> {
         self.inner.raft.metrics().borrow().current_leader
+    }
+
+    /// The quorum as this node sees it.
+    #[must_use]
+    pub fn quorum(&self) -> QuorumView {
+        let metrics = self.inner.raft.metrics();
+        let now = metrics.borrow();
+        let end_of = |index: Option<u64>| index.map_or(0, |index| index + 1);
+        let membership = now.membership_config.membership();
+        let voters: BTreeSet<NodeId> = membership.voter_ids().collect();
+        let members = membership.nodes().map(|(id, _)| QuorumMember {
+            node: *id,
+            voter: voters.contains(id),
+            log_end: if *id == self.inner.node {
+                Some(end_of(now.last_log_index))
+            } else {
+                let replicated = now.replication.as_ref().and_then(|all| all.get(id));
+                replicated.map(|matched| end_of(matched.map(|log| log.index)))
+            },
+        });
+        QuorumView {
+            leader: now.current_leader,
+            term: now.current_term,
+            committed_end: end_of(now.last_applied.map(|log| log.index)),
+            members: members.collect(),
+        }
     }
 
     #[must_use]

@@ -18,7 +18,10 @@ mod tests;
 mod transport;
 mod types;
 
-pub use handle::{Blocking, Metadata, OpenError, Options, ProposeError, ReadIndexError, Timing, Wiring};
+pub use handle::{
+    Blocking, Metadata, OpenError, Options, ProposeError, QuorumMember, QuorumView, ReadIndexError, Timing,
+    Wiring,
+};
 pub use transport::{LocalNetwork, NoTransport, Transport, TransportError};
 
 /// A voter or learner of the metadata quorum. Never used by a second, empty node.

@@ -22,8 +22,8 @@ use tidegate_common::codec::{Reader, Truncated};
 use crate::image::Image;
 use crate::replay;
 
-/// Raised when a table or a field is added; older formats stay readable.
-pub const FORMAT: u16 = 1;
+/// Raised when a table or a field is added; older formats stay readable. 2 has [`Table::BrokerConfigs`].
+pub const FORMAT: u16 = 2;
 const CHUNK_MAGIC: [u8; 4] = *b"TGMC";
 const ROOT_MAGIC: [u8; 4] = *b"TGMR";
 /// A chunk ends after a key whose hash is a multiple of this.
@@ -63,6 +63,8 @@ pub enum Table {
     Topics = 4,
     /// Topic, index, owner and epoch of each stream.
     Partitions = 5,
+    /// Dynamic configs of brokers.
+    BrokerConfigs = 6,
     Counters = 16,
     Wals = 17,
     /// Log start, `so_end` and committed end of each stream.
@@ -75,12 +77,13 @@ pub enum Table {
 }
 
 impl Table {
-    const ALL: [Table; 13] = [
+    const ALL: [Table; 14] = [
         Table::Cluster,
         Table::Lineages,
         Table::Brokers,
         Table::Topics,
         Table::Partitions,
+        Table::BrokerConfigs,
         Table::Counters,
         Table::Wals,
         Table::Extents,
@@ -205,9 +208,10 @@ fn open(reader: &mut Reader, magic: [u8; 4], what: &'static str) -> Result<(), S
         return Err(SnapshotError::Invalid { at: 0, what });
     }
     match reader.u16()? {
-        FORMAT => Ok(()),
-        found if found > FORMAT => Err(SnapshotError::NewerFormat { found }),
-        _ => Err(invalid(reader, "format 0 does not exist")),
+        0 => Err(invalid(reader, "format 0 does not exist")),
+        // Formats differ in the tables that there may be.
+        1..=FORMAT => Ok(()),
+        found => Err(SnapshotError::NewerFormat { found }),
     }
 }
 

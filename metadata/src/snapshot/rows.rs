@@ -16,8 +16,8 @@ use uuid::Uuid;
 use super::{Builder, SnapshotError, Table, invalid};
 use crate::image::{Counters, Image};
 use crate::rows::{
-    Broker, Cluster, Endpoint, Garbage, GarbageKey, GarbageKind, Leaf, LineageRow, Owner, Partition,
-    Prepared, SetObject, StreamObject, Topic, WalRow, WalState,
+    Broker, BrokerConfigs, Cluster, Endpoint, Garbage, GarbageKey, GarbageKind, Leaf, LineageRow, Owner,
+    Partition, Prepared, SetObject, StreamObject, Topic, WalRow, WalState,
 };
 
 type Result<T> = std::result::Result<T, SnapshotError>;
@@ -39,6 +39,7 @@ pub(super) fn put_tables(image: &Image, out: &mut Builder) {
         leaves,
         prepared,
         garbage,
+        broker_configs,
         names: _,        // derived
         folded_names: _, // derived
         live: _,         // derived
@@ -48,6 +49,7 @@ pub(super) fn put_tables(image: &Image, out: &mut Builder) {
     out.table(Table::Brokers, brokers.values(), |row, out| put_broker(row, out));
     out.table(Table::Topics, topics.values(), |row, out| put_topic(row, out));
     out.table(Table::Partitions, streams.values(), put_partition);
+    out.table(Table::BrokerConfigs, broker_configs.values(), |row, out| put_broker_configs(row, out));
     out.table(Table::Counters, [counters], put_counters);
     out.table(Table::Wals, wals.values(), put_wal);
     out.table(Table::Extents, streams.values(), put_extent);
@@ -110,6 +112,10 @@ pub(super) fn get(table: Table, reader: &mut Reader, image: &mut Image, join: &m
         Table::Partitions => {
             let row = get_partition(reader)?;
             join.partitions.insert(row.stream, row);
+        }
+        Table::BrokerConfigs => {
+            let row = get_broker_configs(reader)?;
+            image.broker_configs.insert(row.broker, Arc::new(row));
         }
         Table::Counters => image.counters = get_counters(reader)?,
         Table::Wals => {
@@ -215,21 +221,14 @@ fn put_topic(row: &Topic, out: &mut Vec<u8>) -> usize {
     put_str(name, out);
     out.put_u16(*replication_factor);
     out.put_u64(*config_version);
-    put_len(configs.len(), out);
-    for (key, value) in configs {
-        put_str(key, out);
-        put_str(value, out);
-    }
+    put_map(configs, out);
     16
 }
 
 fn get_topic(r: &mut Reader) -> Result<Topic> {
     let (id, name) = (uuid(r)?, string(r)?.into());
     let (replication_factor, config_version) = (r.u16()?, r.u64()?);
-    let mut configs = BTreeMap::new();
-    for _ in 0..r.count(8)? {
-        configs.insert(string(r)?, string(r)?);
-    }
+    let configs = map(r)?;
     // Partitions are in a table of their own: see `Join::finish`.
     Ok(Topic { id, name, replication_factor, config_version, configs, partitions: Arc::new([]) })
 }
@@ -287,6 +286,20 @@ fn get_extent(r: &mut Reader, join: &mut Join) -> Result<()> {
     row.so_end = Offset(r.i64()?);
     row.committed_end = Offset(r.i64()?);
     Ok(())
+}
+
+fn put_broker_configs(row: &BrokerConfigs, out: &mut Vec<u8>) -> usize {
+    let BrokerConfigs { broker, version, configs } = row;
+    out.put_u8(broker.is_some().into());
+    out.put_i32(broker.map_or(0, |id| id.0));
+    out.put_u64(*version);
+    put_map(configs, out);
+    5
+}
+
+fn get_broker_configs(r: &mut Reader) -> Result<BrokerConfigs> {
+    let (of_one, id) = (flag(r)?, BrokerId(r.i32()?));
+    Ok(BrokerConfigs { broker: of_one.then_some(id), version: r.u64()?, configs: map(r)? })
 }
 
 fn put_counters(row: &Counters, out: &mut Vec<u8>) -> usize {
@@ -447,6 +460,18 @@ fn put_len(len: usize, out: &mut Vec<u8>) {
 fn put_str(text: &str, out: &mut Vec<u8>) {
     put_len(text.len(), out);
     out.put_slice(text.as_bytes());
+}
+
+fn put_map(map: &BTreeMap<String, String>, out: &mut Vec<u8>) {
+    put_len(map.len(), out);
+    for (key, value) in map {
+        put_str(key, out);
+        put_str(value, out);
+    }
+}
+
+fn map(r: &mut Reader) -> Result<BTreeMap<String, String>> {
+    (0..r.count(8)?).map(|_| Ok((string(r)?, string(r)?))).collect()
 }
 
 fn string(r: &mut Reader) -> Result<String> {

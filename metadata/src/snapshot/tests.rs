@@ -11,8 +11,8 @@ use tidegate_common::{
 use super::*;
 use crate::image::Counters;
 use crate::rows::{
-    Broker, Cluster, Endpoint, Garbage, GarbageKey, GarbageKind, Leaf, LineageRow, Owner, Partition,
-    Prepared, SetObject, StreamObject, Topic, WalRow, WalState,
+    Broker, BrokerConfigs, Cluster, Endpoint, Garbage, GarbageKey, GarbageKind, Leaf, LineageRow, Owner,
+    Partition, Prepared, SetObject, StreamObject, Topic, WalRow, WalState,
 };
 
 /// Draws rows; literals make a new field fail to compile here.
@@ -100,6 +100,12 @@ impl Fill {
             image.live.insert(broker.incarnation, broker.id);
         }
         image.brokers.insert(broker.id, Arc::new(broker));
+        let configs = BrokerConfigs {
+            broker: self.flag().then(|| BrokerId(self.i32())),
+            version: self.u64(),
+            configs: self.map(|| self.text()),
+        };
+        image.broker_configs.insert(configs.broker, Arc::new(configs));
         let wal = WalRow {
             id: WalId(self.u64()),
             lineage: Lineage(self.u32()),
@@ -266,7 +272,7 @@ fn rows_of_any_bytes_are_refused_without_a_panic() {
     for _ in 0..20_000 {
         let body: Vec<u8> =
             (0..random.below(120)).map(|_| random.next_u64() as u8 & random.next_u64() as u8).collect();
-        let table = Table::ALL[random.below(13) as usize];
+        let table = Table::ALL[random.below(14) as usize];
         let mut builder = Builder { rows: 1 + random.below(2) as u32, body, ..Builder::default() };
         builder.cut(table);
         let ChunkRef { rows, len, hash, .. } = builder.refs[0];
@@ -283,4 +289,28 @@ fn rows_of_any_bytes_are_refused_without_a_panic() {
         taken += u32::from(decode(&root.into(), |_| Some(builder.chunks[0].clone())).is_ok());
     }
     assert!(taken < 20_000);
+}
+
+#[test]
+fn a_snapshot_of_the_format_before_is_read() {
+    let mut image = Fill(SeededRandom::new(5)).image(3);
+    image.broker_configs.clear();
+    let Snapshot { root, chunks } = encode(&image);
+    let refs = decode_root(&root).expect("a root").chunks;
+    // Format 1 differs in its number and in not having the table.
+    let mut root = root.to_vec();
+    root[4..6].copy_from_slice(&1_u16.to_be_bytes());
+    let mut old = Vec::new();
+    for (n, (chunk, mut named)) in chunks.iter().zip(refs).enumerate() {
+        let mut chunk = chunk.to_vec();
+        chunk[4..6].copy_from_slice(&1_u16.to_be_bytes());
+        named.hash = *blake3::hash(&chunk).as_bytes();
+        let at = 4 + 2 + 8 + 8 + 4 + n * CHUNK_REF_LEN + 9;
+        root[at..at + 32].copy_from_slice(&named.hash);
+        old.push(Bytes::from(chunk));
+    }
+    assert_eq!(restore(&Snapshot { root: root.clone().into(), chunks: old.clone() }).as_ref(), Ok(&image));
+    root[4..6].copy_from_slice(&(FORMAT + 1).to_be_bytes());
+    let newer = restore(&Snapshot { root: root.into(), chunks: old });
+    assert_eq!(newer, Err(SnapshotError::NewerFormat { found: FORMAT + 1 }));
 }
