@@ -147,6 +147,16 @@ impl StreamLog {
         crate::read::extents(&self.core, self.id).await
     }
 
+    /// Bytes of the records from the log start on: what is committed, and what the WAL still holds alone.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub async fn size(&self) -> Result<u64, ReadError> {
+        let extents = self.extents().await?;
+        let committed = extents.last().map_or(Offset::ZERO, |last| last.to);
+        Ok(extents.iter().map(|e| e.bytes).sum::<u64>() + self.tail.bytes_from(committed))
+    }
+
     /// Body bytes of this stream in the log cache.
     #[must_use]
     pub fn cached_bytes(&self) -> u64 {

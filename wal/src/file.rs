@@ -19,7 +19,7 @@ use tidegate_common::{Incarnation, Position, WalId};
 use tidegate_segment::disk::Disk;
 use tidegate_segment::{LogIdentity, LogOptions, SegmentLog};
 
-use crate::{OpenError, SealedWal, Wal, WalMedium};
+use crate::{OpenError, SealedWal, Space, Wal, WalMedium};
 
 /// Who runs the writer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -175,6 +175,11 @@ impl WalMedium for FileMedium {
 
     fn delete(&self, id: WalId) -> BoxFuture<'_, Result<(), OpenError>> {
         self.on_disk(move |disk, dir| tidegate_segment::delete(&*disk, dir, id.0)).boxed()
+    }
+
+    fn space(&self) -> BoxFuture<'_, Option<Space>> {
+        let (disk, dir) = (Arc::clone(&self.disk), self.dir.clone());
+        async move { rim::blocking(self.options.driver, move || disk.space(&dir)).await.ok() }.boxed()
     }
 }
 

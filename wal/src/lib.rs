@@ -23,6 +23,8 @@ use thiserror::Error;
 use tidegate_common::{Batch, BatchHead, Incarnation, LeaderEpoch, Position, StreamId, WalId};
 use tokio::sync::watch;
 
+pub use tidegate_segment::disk::Space;
+
 /// What one record of the log is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WalRecord {
@@ -227,6 +229,11 @@ pub trait WalMedium: Send + Sync + 'static {
 
     /// Removes a sealed WAL that nothing needs any more. Idempotent.
     fn delete(&self, id: WalId) -> BoxFuture<'_, Result<(), OpenError>>;
+
+    /// Bytes of the place, where it has bounds that can be known: for people to see.
+    fn space(&self) -> BoxFuture<'_, Option<Space>> {
+        Box::pin(async { None })
+    }
 }
 
 /// Bytes of a record that are not its batch, for space accounting.

@@ -149,6 +149,13 @@ impl Tail {
         state.entries.range(first..).take(limit).map(|entry| entry.head).collect()
     }
 
+    /// Bytes of the batches at or after `from`.
+    pub(crate) fn bytes_from(&self, from: Offset) -> u64 {
+        let state = self.state.lock();
+        let first = state.entries.partition_point(|entry| entry.head.next_offset() <= from);
+        state.entries.range(first..).map(|entry| batch_len(&entry.head)).sum()
+    }
+
     /// Heads of the batches that end in `(from, to]`.
     pub(crate) fn heads_between(&self, from: Offset, to: Offset) -> Vec<BatchHead> {
         let state = self.state.lock();

@@ -28,6 +28,20 @@ pub trait Disk: Send + Sync + 'static {
     fn rename_new(&self, from: &str, to: &str) -> io::Result<()>;
     /// Makes creations, renames and removals in the directory durable.
     fn sync_dir(&self, path: &str) -> io::Result<()>;
+    /// Bytes of the file system that holds `path`: for people to see, nothing is decided on it. A disk that has no
+    /// such bounds says `Unsupported`.
+    fn space(&self, path: &str) -> io::Result<Space> {
+        let _ = path;
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}
+
+/// Bytes of a file system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Space {
+    pub total: u64,
+    /// What an unprivileged process may still use.
+    pub usable: u64,
 }
 
 /// One file.

@@ -213,3 +213,16 @@ async fn slots_that_land_out_of_order_late_or_never_conform() {
         conforms(|| SlotRig { store: SlotStore::new(seed) }).await;
     }
 }
+
+#[tokio::test]
+async fn a_medium_tells_the_bounds_of_its_place_if_it_has_any() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let disk = Arc::new(OsDisk::new(dir.path().to_owned()));
+    disk.create_dir_all("wal").expect("made");
+    let space = FileMedium::new(disk, "wal", options(Driver::Thread)).space().await.expect("a file system");
+    assert!(space.total > 0 && space.usable <= space.total, "{space:?}");
+    let memory = MemoryMedium::new(1 << 20);
+    assert_eq!(memory.space().await, None);
+    let simulated = FileMedium::new(Arc::new(SimDisk::new(1)), "wal", options(Driver::Thread));
+    assert_eq!(simulated.space().await, None);
+}

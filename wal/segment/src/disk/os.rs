@@ -14,7 +14,7 @@ use std::sync::{Arc, OnceLock};
 use rustix::fs::OFlags;
 use tracing::warn;
 
-use super::{Disk, File};
+use super::{Disk, File, Space};
 
 /// Memory, file offset and length of an O_DIRECT read are multiples of this: the largest logical block in use.
 const DIRECT_ALIGN: usize = 4096;
@@ -97,6 +97,14 @@ impl Disk for OsDisk {
 
     fn sync_dir(&self, path: &str) -> io::Result<()> {
         fs::File::open(self.path(path))?.sync_all()
+    }
+
+    fn space(&self, path: &str) -> io::Result<Space> {
+        let stat = rustix::fs::statvfs(self.path(path))?;
+        Ok(Space {
+            total: stat.f_blocks.saturating_mul(stat.f_frsize),
+            usable: stat.f_bavail.saturating_mul(stat.f_frsize),
+        })
     }
 }
 
