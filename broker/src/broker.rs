@@ -15,15 +15,18 @@ use tidegate_common::{BrokerId, Incarnation, Offset, StreamId};
 use tidegate_metadata::{Command, Metadata, ProposeError, Response};
 use tidegate_s3stream::io::ObjectIo;
 use tidegate_s3stream::storage::Storage;
-use tidegate_wal::SealedWal;
+use tidegate_wal::{SealedWal, WalMedium};
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
 
 use crate::api::errors::Code;
 use crate::api::fetch_session::FetchSessions;
 use crate::api::{Answer, Close, served_ranges};
+use crate::broker_config::LiveConfig;
 use crate::config::Config;
 use crate::lease::Lease;
+use crate::logging::Loggers;
 use crate::metrics::{ApiMetrics, Metrics};
+use crate::net::gate::Gate;
 use crate::partition::Partition;
 use crate::partitions::{Partitions, Tail};
 use crate::producer_ids::ProducerIds;
@@ -51,6 +54,8 @@ pub struct Parts {
     /// WALs of former incarnations, still to be verified.
     pub adopted: Vec<Arc<dyn SealedWal>>,
     pub io: ObjectIo,
+    pub medium: Arc<dyn WalMedium>,
+    pub loggers: Arc<Loggers>,
 }
 
 pub struct Broker {
@@ -64,10 +69,17 @@ pub struct Broker {
     pub metrics: Metrics,
     pub node: BrokerId,
     pub incarnation: Incarnation,
+    /// The configuration that holds now; `config` is what this process was started with.
+    pub live: Arc<LiveConfig>,
+    /// How many connections there may be, and are.
+    pub gate: Arc<Gate>,
     pub partitions: Partitions,
     pub sessions: Mutex<FetchSessions>,
     pub producer_ids: ProducerIds,
     pub io: ObjectIo,
+    /// Where this broker's WALs are.
+    pub medium: Arc<dyn WalMedium>,
+    pub loggers: Arc<Loggers>,
     /// Turns true once: what is in flight is answered, long polls at once, and nothing new is taken.
     pub stopping: watch::Sender<bool>,
     pub(crate) adopted: Mutex<Vec<Arc<dyn SealedWal>>>,
@@ -84,8 +96,9 @@ impl Broker {
     pub fn new(parts: Parts) -> Arc<Self> {
         let cluster_id = parts.metadata.image().cluster_id().map(kafka_uuid).unwrap_or_default();
         let owner = (parts.node, parts.incarnation);
-        let partitions =
-            Partitions::new(owner, Arc::clone(&parts.config), Arc::clone(&parts.storage), parts.tails);
+        let live = LiveConfig::new(parts.node, Arc::clone(&parts.config), &parts.metadata.image());
+        let partitions = Partitions::new(owner, Arc::clone(&live), Arc::clone(&parts.storage), parts.tails);
+        let connections = live.load().connections;
         let apis = served_ranges().map(|r| (r.key, parts.metrics.apis.of(r.name))).collect();
         Arc::new(Self {
             apis,
@@ -93,10 +106,17 @@ impl Broker {
                 let units = u32::try_from(bytes.div_ceil(QUEUE_UNIT)).unwrap_or(u32::MAX).max(1);
                 (Semaphore::new(units as usize), units)
             }),
+            gate: Gate::new(
+                connections.connections_max as usize,
+                connections.connections_per_ip_max as usize,
+            ),
+            live,
             sessions: Mutex::new(FetchSessions::new(parts.config.fetch.session_slots as usize)),
             partitions,
             producer_ids: ProducerIds::default(),
             io: parts.io,
+            medium: parts.medium,
+            loggers: parts.loggers,
             stopping: watch::Sender::new(false),
             adopted: Mutex::new(parts.adopted),
             cluster_id,
@@ -177,7 +197,13 @@ impl Broker {
     pub fn follow_image(&self) {
         let image = self.metadata.image();
         let versions = image.topics().map(|t| t.config_version).fold(0, u64::wrapping_add);
-        let changed = self.configs_seen.swap(versions, Ordering::AcqRel) != versions;
+        let of_topics = self.configs_seen.swap(versions, Ordering::AcqRel) != versions;
+        let of_broker = self.live.follow(&image);
+        if of_broker {
+            let limits = self.live.load().connections;
+            self.gate.set(limits.connections_max as usize, limits.connections_per_ip_max as usize);
+        }
+        let changed = of_topics || of_broker;
         self.partitions.follow(&image, changed);
     }
 

@@ -8,6 +8,7 @@
 pub mod admin;
 pub mod api;
 pub mod broker;
+pub mod broker_config;
 pub mod cli;
 pub mod config;
 pub mod internal_topics;

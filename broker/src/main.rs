@@ -44,12 +44,12 @@ fn act(cli: Cli) -> Result<(), String> {
         None => {
             let sources = Sources::of_process(cli.config, cli.sets);
             let loaded = config::load(&sources).map_err(|e| e.to_string())?;
-            logging::init(&loaded.config.log).map_err(|e| e.to_string())?;
+            let loggers = logging::init(&loaded.config.log).map_err(|e| e.to_string())?;
             for warning in &loaded.warnings {
                 tracing::warn!("{warning}");
             }
             // One line, whatever the chain of causes.
-            runtime::run(loaded.config).map_err(|e| format!("{e:#}"))
+            runtime::run(loaded.config, loggers).map_err(|e| format!("{e:#}"))
         }
     }
 }

@@ -14,7 +14,7 @@ use tidegate_metadata::Image;
 use tidegate_metadata::rows::Topic;
 use tidegate_s3stream::storage::Storage;
 
-use crate::config::Config;
+use crate::broker_config::LiveConfig;
 use crate::internal_topics::is_internal;
 use crate::partition::Partition;
 use crate::partition::state::PartitionState;
@@ -39,7 +39,7 @@ pub struct Tail {
 pub struct Partitions {
     node: BrokerId,
     incarnation: Incarnation,
-    config: Arc<Config>,
+    config: Arc<LiveConfig>,
     storage: Arc<Storage>,
     open: RwLock<BTreeMap<StreamId, Arc<Partition>>>,
     tails: Mutex<BTreeMap<StreamId, Tail>>,
@@ -49,7 +49,7 @@ impl Partitions {
     #[must_use]
     pub fn new(
         owner: (BrokerId, Incarnation),
-        config: Arc<Config>,
+        config: Arc<LiveConfig>,
         storage: Arc<Storage>,
         tails: BTreeMap<StreamId, Tail>,
     ) -> Self {
@@ -120,7 +120,7 @@ impl Partitions {
     }
 
     fn settings(&self, topic: &Topic) -> TopicSettings {
-        let settings = TopicSettings::resolve(&topic.configs, &self.config);
+        let settings = TopicSettings::resolve(&topic.configs, &self.config.load());
         // What is live in an internal topic only its coordinator knows, which keeps it short.
         TopicSettings { cleanup_deletes: settings.cleanup_deletes && !is_internal(&topic.name), ..settings }
     }

@@ -51,8 +51,9 @@ pub async fn run(broker: Arc<Broker>) {
 }
 
 async fn check(broker: &Broker, partition: &crate::partition::Partition) {
-    partition
-        .expire_producers(broker.clock.wall_ms().saturating_sub(broker.config.producer_id_expiration_ms));
+    partition.expire_producers(
+        broker.clock.wall_ms().saturating_sub(broker.live.load().producer_id_expiration_ms),
+    );
     let settings = partition.settings();
     let limits = Limits { retention_ms: settings.retention_ms, retention_bytes: settings.retention_bytes };
     if !settings.cleanup_deletes || (limits.retention_ms.is_none() && limits.retention_bytes.is_none()) {

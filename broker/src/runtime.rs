@@ -34,9 +34,9 @@ use tokio::task::JoinSet;
 use crate::admin::{Admin, Probe, Readiness};
 use crate::broker::Broker;
 use crate::config::{Config, StorageEncryption, StorageLocation, WalMedium as Medium};
+use crate::logging::Loggers;
 use crate::metrics::Metrics;
 use crate::net::connection::Limits;
-use crate::net::gate::Gate;
 use crate::net::listener::{self, Settings};
 use crate::observe::{Face, Observed, sample};
 use crate::rim::clock::SystemClock;
@@ -55,7 +55,7 @@ const WAL_DIR: &str = "wal";
 ///
 /// # Errors
 /// Why it could not start, or why it could not go on.
-pub fn run(config: Config) -> anyhow::Result<()> {
+pub fn run(config: Config, loggers: Loggers) -> anyhow::Result<()> {
     // Two TLS providers in one process make rustls panic at first use: choose before anything connects.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     if let Some(files) = raise_open_files() {
@@ -64,13 +64,13 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     // Raft, uploads, compaction and the admin port have threads of their own, so that none of them delays a request.
     let front = Builder::new_multi_thread().thread_name("front").enable_all().build()?;
     let back = Builder::new_multi_thread().worker_threads(2).thread_name("back").enable_all().build()?;
-    let ended = serve(&front, &back, Arc::new(config));
+    let ended = serve(&front, &back, Arc::new(config), Arc::new(loggers));
     front.shutdown_timeout(Duration::from_secs(1));
     back.shutdown_timeout(Duration::from_secs(1));
     ended
 }
 
-fn serve(front: &Runtime, back: &Runtime, config: Arc<Config>) -> anyhow::Result<()> {
+fn serve(front: &Runtime, back: &Runtime, config: Arc<Config>, loggers: Arc<Loggers>) -> anyhow::Result<()> {
     let clock: SharedClock = Arc::new(SystemClock);
     let random: SharedRandom = Arc::new(ThreadRandom);
     let metrics = Metrics::new();
@@ -96,6 +96,7 @@ fn serve(front: &Runtime, back: &Runtime, config: Arc<Config>) -> anyhow::Result
         let metadata = open_metadata(&config, &clock, &random).await?;
         let seams = Seams {
             medium: medium(&config, &clock, &metrics),
+            loggers: Arc::clone(&loggers),
             observer: Arc::new(Observed::new(metrics.clone())),
             storage_settings: storage_settings(&config),
             prepared_grace_ms: 2 * io_settings(&config).put_budget_ms + config.storage.request_timeout_ms,
@@ -311,13 +312,12 @@ async fn serve_clients(
         in_flight_bytes_max: usize::try_from(connections.inflight_bytes_max).unwrap_or(usize::MAX),
         idle: Duration::from_millis(connections.idle_ms_max.unwrap_or(u64::MAX / 2)),
     };
-    let gate = Gate::new(connections.connections_max as usize, connections.connections_per_ip_max as usize);
     let mut listeners = JoinSet::new();
     for (wanted, socket) in broker.config.listeners.iter().zip(sockets) {
         let settings = Settings {
             name: wanted.name.as_str().into(),
             limits,
-            gate: Arc::clone(&gate),
+            gate: Arc::clone(&broker.gate),
             send_buffer_bytes: connections.send_buffer_bytes.map(|b| b as usize),
             receive_buffer_bytes: connections.receive_buffer_bytes.map(|b| b as usize),
         };

@@ -24,6 +24,7 @@ use crate::broker::{Broker, OPEN_BATCH, Parts};
 use crate::config::Config;
 use crate::join::{Graces, Objects};
 use crate::lease::Lease;
+use crate::logging::Loggers;
 use crate::metrics::Metrics;
 use crate::partitions::Tail;
 use crate::release::Releaser;
@@ -74,6 +75,8 @@ pub struct Seams {
     pub metadata: Metadata,
     pub io: ObjectIo,
     pub medium: Arc<dyn WalMedium>,
+    /// The levels of this process's log.
+    pub loggers: Arc<Loggers>,
     pub observer: Arc<dyn Observer>,
     pub metrics: Metrics,
     pub storage_settings: StorageSettings,
@@ -142,6 +145,8 @@ pub async fn start(seams: Seams, mark_wal: MarkWal<'_>) -> Result<Arc<Broker>, S
         tails,
         adopted,
         io: seams.io,
+        medium: seams.medium,
+        loggers: seams.loggers,
     });
     let streams = broker.unopened_streams();
     if !streams.is_empty() {

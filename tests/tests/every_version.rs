@@ -12,6 +12,8 @@ use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableT
 use kafka_protocol::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
 use kafka_protocol::messages::delete_topics_request::DeleteTopicState;
 use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
+use kafka_protocol::messages::describe_log_dirs_request::DescribableLogDirTopic;
+use kafka_protocol::messages::elect_leaders_request::TopicPartitions;
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
@@ -36,6 +38,9 @@ async fn every_served_api_answers_in_every_version() {
     admin(&mut peer).await;
     data(&mut peer).await;
     groups(&mut peer).await;
+    describe(&mut peer).await;
+    configs(&mut peer).await;
+    acls(&mut peer).await;
     let expected: BTreeSet<(i16, i16)> = SERVED.iter().flat_map(|k| all(*k).map(move |v| (*k, v))).collect();
     assert_eq!(peer.seen, expected, "each key and version was asked");
 }
@@ -61,7 +66,7 @@ async fn admin(peer: &mut Peer) {
         ]);
         let answer: CreateTopicsResponse = peer.call(19, v, &ask).await;
         let codes: Vec<i16> = answer.topics.iter().map(|t| t.error_code).collect();
-        assert_eq!(codes, [42, 17, 42], "named twice, invalid name");
+        assert_eq!(codes, [42, 17], "named twice, invalid name");
         let topic = CreatableTopic::default()
             .with_name(name(&format!("t{v}")))
             .with_num_partitions(2)
@@ -147,6 +152,130 @@ async fn admin(peer: &mut Peer) {
         };
         let answer: DeleteTopicsResponse = peer.call(20, v, &ask).await;
         assert_eq!(answer.responses.last().expect("answered").error_code, 3);
+    }
+}
+
+/// What tools ask of topics, partitions, directories and the quorum, on what `admin` and `data` left.
+async fn describe(peer: &mut Peer) {
+    for v in all(35) {
+        let asked = DescribableLogDirTopic::default().with_topic(name("t7")).with_partitions(vec![0, 99]);
+        let ask = DescribeLogDirsRequest::default().with_topics(Some(vec![asked]));
+        let answer: DescribeLogDirsResponse = peer.call(35, v, &ask).await;
+        let dir = &answer.results[0];
+        assert_eq!((dir.error_code, dir.topics.len(), dir.topics[0].partitions.len()), (0, 1, 1));
+        assert!(dir.topics[0].partitions[0].partition_size > 0, "records were written");
+        let all: DescribeLogDirsResponse =
+            peer.call(35, v, &DescribeLogDirsRequest::default().with_topics(None)).await;
+        let t7 = all.results[0].topics.iter().find(|t| t.name == name("t7")).expect("described");
+        assert_eq!(t7.partitions.len(), 6, "every partition");
+    }
+    for v in all(43) {
+        let asked = TopicPartitions::default().with_topic(name("t7")).with_partitions(vec![0, 99]);
+        let ask = ElectLeadersRequest::default().with_topic_partitions(Some(vec![asked]));
+        let answer: ElectLeadersResponse = peer.call(43, v, &ask).await;
+        let codes: Vec<i16> =
+            answer.replica_election_results[0].partition_result.iter().map(|p| p.error_code).collect();
+        assert_eq!((answer.error_code, codes), (0, vec![84, 3]));
+    }
+    for v in all(46) {
+        let ask = ListPartitionReassignmentsRequest::default().with_topics(None);
+        let answer: ListPartitionReassignmentsResponse = peer.call(46, v, &ask).await;
+        assert_eq!((answer.error_code, answer.topics.len()), (0, 0));
+    }
+    for v in all(55) {
+        let log = describe_quorum_request::TopicData::default()
+            .with_topic_name(name("__cluster_metadata"))
+            .with_partitions(vec![describe_quorum_request::PartitionData::default()]);
+        let answer: DescribeQuorumResponse =
+            peer.call(55, v, &DescribeQuorumRequest::default().with_topics(vec![log])).await;
+        let log = &answer.topics[0].partitions[0];
+        assert_eq!((log.error_code, log.leader_id.0, log.current_voters.len()), (0, 1, 1));
+        assert!(log.high_watermark > 0 && log.current_voters[0].log_end_offset >= log.high_watermark);
+        assert_eq!(answer.nodes.len(), usize::from(v >= 2));
+        assert_eq!(log.current_voters[0].last_fetch_timestamp > 0, v >= 1);
+    }
+    for v in all(61) {
+        let asked = describe_producers_request::TopicRequest::default()
+            .with_name(name("t7"))
+            .with_partition_indexes(vec![0, 99]);
+        let answer: DescribeProducersResponse =
+            peer.call(61, v, &DescribeProducersRequest::default().with_topics(vec![asked])).await;
+        let codes: Vec<i16> = answer.topics[0].partitions.iter().map(|p| p.error_code).collect();
+        assert_eq!(codes, [0, 3]);
+    }
+    for v in all(75) {
+        let asked = |n: &str| describe_topic_partitions_request::TopicRequest::default().with_name(name(n));
+        let ask = DescribeTopicPartitionsRequest::default()
+            .with_topics(vec![asked("t7"), asked(NOT_THERE)])
+            .with_response_partition_limit(2000)
+            .with_cursor(None);
+        let answer: DescribeTopicPartitionsResponse = peer.call(75, v, &ask).await;
+        assert_eq!(answer.topics.iter().map(|t| t.error_code).collect::<Vec<_>>(), [3, 0], "by name");
+        assert!(answer.next_cursor.is_none());
+    }
+}
+
+/// Configs of other things than topics, and what replaces all of a topic's.
+async fn configs(peer: &mut Peer) {
+    for v in all(33) {
+        let config = alter_configs_request::AlterableConfig::default()
+            .with_name(text("retention.ms"))
+            .with_value(Some(text("777777")));
+        let of = |kind, n: &str| {
+            alter_configs_request::AlterConfigsResource::default()
+                .with_resource_type(kind)
+                .with_resource_name(text(n))
+                .with_configs(vec![config.clone()])
+        };
+        let ask =
+            AlterConfigsRequest::default().with_resources(vec![of(2, "t7"), of(2, NOT_THERE), of(4, "1")]);
+        let answer: AlterConfigsResponse = peer.call(33, v, &ask).await;
+        assert_eq!(answer.responses.iter().map(|r| r.error_code).collect::<Vec<_>>(), [0, 3, 40]);
+    }
+    for v in all(74) {
+        let answer: ListConfigResourcesResponse =
+            peer.call(74, v, &ListConfigResourcesRequest::default()).await;
+        assert_eq!((answer.error_code, answer.config_resources.is_empty()), (0, v == 0));
+    }
+}
+
+async fn acls(peer: &mut Peer) {
+    for v in all(29) {
+        let ask = DescribeAclsRequest::default()
+            .with_resource_type_filter(1)
+            .with_resource_name_filter(None)
+            .with_pattern_type_filter(1)
+            .with_principal_filter(None)
+            .with_host_filter(None)
+            .with_operation(1)
+            .with_permission_type(1);
+        let answer: DescribeAclsResponse = peer.call(29, v, &ask).await;
+        assert_eq!(answer.error_code, 54);
+    }
+    for v in all(30) {
+        let acl = create_acls_request::AclCreation::default()
+            .with_resource_type(2)
+            .with_resource_name(text("t7"))
+            .with_principal(text("User:a"))
+            .with_host(text("*"))
+            .with_operation(3)
+            .with_permission_type(3);
+        let ask = CreateAclsRequest::default().with_creations(vec![acl.clone(), acl]);
+        let answer: CreateAclsResponse = peer.call(30, v, &ask).await;
+        assert_eq!(answer.results.iter().map(|r| r.error_code).collect::<Vec<_>>(), [54, 54]);
+    }
+    for v in all(31) {
+        let filter = delete_acls_request::DeleteAclsFilter::default()
+            .with_resource_type_filter(1)
+            .with_resource_name_filter(None)
+            .with_pattern_type_filter(1)
+            .with_principal_filter(None)
+            .with_host_filter(None)
+            .with_operation(1)
+            .with_permission_type(1);
+        let answer: DeleteAclsResponse =
+            peer.call(31, v, &DeleteAclsRequest::default().with_filters(vec![filter])).await;
+        assert_eq!(answer.filter_results[0].error_code, 54);
     }
 }
 

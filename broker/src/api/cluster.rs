@@ -8,6 +8,7 @@ use kafka_protocol::messages::describe_cluster_response::DescribeClusterBroker;
 use kafka_protocol::messages::{BrokerId as WireBrokerId, DescribeClusterRequest, DescribeClusterResponse};
 
 use super::errors::Code;
+use super::metadata::{CLUSTER_OPERATIONS, OPERATIONS_UNASKED};
 use super::{Answer, Close, Context, text};
 use crate::broker::Broker;
 
@@ -23,9 +24,10 @@ pub async fn describe(
     let refused = match request.endpoint_type {
         BROKERS => None,
         CONTROLLERS => {
-            Some((Code::MismatchedEndpointType, "this is a broker's listener: ask for endpoint type 1"))
+            let why = "The request was sent to an endpoint of type BROKER, but we wanted an endpoint of type CONTROLLER";
+            Some((Code::MismatchedEndpointType, why.to_owned()))
         }
-        _ => Some((Code::UnsupportedEndpointType, "endpoint types are 1 (brokers) and 2 (controllers)")),
+        other => Some((Code::UnsupportedEndpointType, format!("Unsupported endpoint type {other}"))),
     };
     if let Some((code, why)) = refused {
         let response = DescribeClusterResponse::default()
@@ -50,7 +52,11 @@ pub async fn describe(
     let response = DescribeClusterResponse::default()
         .with_cluster_id(text(broker.cluster_id()))
         .with_controller_id(WireBrokerId(broker.node.0))
-        .with_cluster_authorized_operations(i32::MIN)
+        .with_cluster_authorized_operations(if request.include_cluster_authorized_operations {
+            CLUSTER_OPERATIONS
+        } else {
+            OPERATIONS_UNASKED
+        })
         .with_brokers(brokers);
     context.answer(&response)
 }

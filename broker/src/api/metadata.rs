@@ -5,6 +5,7 @@
 //! Internal topics are marked; naming `__consumer_offsets` creates it with the coordinator's settings.
 //! Answers name the listener that was asked. Auto-creation answers with the created topic at once.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
@@ -21,8 +22,16 @@ use super::{Answer, Close, Context, text};
 use crate::broker::Broker;
 use crate::internal_topics::is_internal;
 
+/// What anybody may do to a topic, as a bit per `AclOperation`: everything that there is, without an authorizer.
+pub const TOPIC_OPERATIONS: i32 = 0b1101_1111_1000;
+/// As [`TOPIC_OPERATIONS`], of the cluster.
+pub const CLUSTER_OPERATIONS: i32 = 0b1_1111_1010_0000;
+
 /// "Not asked for" in the authorized-operations bit fields.
-const OPERATIONS_UNASKED: i32 = i32::MIN;
+pub const OPERATIONS_UNASKED: i32 = i32::MIN;
+
+/// Topics are asked for by id from this version on.
+const TOPIC_IDS_FROM: i16 = 12;
 
 pub async fn handle(
     broker: &Arc<Broker>,
@@ -34,6 +43,12 @@ pub async fn handle(
     let listener = &context.client.listener;
     // v0 has no null: an empty list asks for all.
     let asked = request.topics.filter(|t| version > 0 || !t.is_empty());
+    if let Some(list) = &asked
+        && version < TOPIC_IDS_FROM
+        && list.iter().any(|t| t.name.is_none() || !t.topic_id.is_nil())
+    {
+        return context.answer(&refused(list, Code::InvalidRequest));
+    }
     let may_create = (version < 4 || request.allow_auto_topic_creation) && broker.config.topics.auto_create;
     if let Some(topics) = &asked
         && may_create
@@ -41,16 +56,30 @@ pub async fn handle(
         create_missing(broker, topics).await;
     }
     let image = broker.metadata.image();
-    let topics = match &asked {
+    let mut topics: Vec<MetadataResponseTopic> = match &asked {
         None => image.topics().map(|t| known(&image, t)).collect(),
-        Some(list) => list.iter().map(|t| one(&image, t, version)).collect(),
+        Some(list) => {
+            let mut seen = BTreeSet::new();
+            // A topic that is named twice is described once.
+            let once = list.iter().filter(|t| seen.insert((t.name.as_ref().map(|n| n.as_str()), t.topic_id)));
+            once.map(|t| one(&image, t)).collect()
+        }
     };
+    if (8..).contains(&version) && request.include_topic_authorized_operations {
+        for topic in topics.iter_mut().filter(|t| t.error_code == 0) {
+            topic.topic_authorized_operations = TOPIC_OPERATIONS;
+        }
+    }
     let brokers = image.brokers().filter(|b| !b.fenced).filter_map(|b| on_listener(b, listener)).collect();
     let response = MetadataResponse::default()
         .with_brokers(brokers)
         .with_cluster_id(Some(text(broker.cluster_id())))
         .with_controller_id(WireBrokerId(broker.node.0))
-        .with_cluster_authorized_operations(OPERATIONS_UNASKED)
+        .with_cluster_authorized_operations(if request.include_cluster_authorized_operations {
+            CLUSTER_OPERATIONS
+        } else {
+            OPERATIONS_UNASKED
+        })
         .with_topics(topics);
     context.answer(&response)
 }
@@ -67,8 +96,24 @@ async fn create_missing(broker: &Arc<Broker>, asked: &[MetadataRequestTopic]) {
     }
 }
 
-fn one(image: &Image, asked: &MetadataRequestTopic, version: i16) -> MetadataResponseTopic {
-    let by_id = version >= 10 && !asked.topic_id.is_nil();
+/// The whole request is refused: no broker is named, and no cluster, as in Kafka.
+fn refused(asked: &[MetadataRequestTopic], code: Code) -> MetadataResponse {
+    let topics = asked.iter().map(|t| {
+        MetadataResponseTopic::default()
+            .with_error_code(code.into())
+            .with_name(Some(t.name.clone().unwrap_or_default()))
+            .with_topic_id(t.topic_id)
+            .with_topic_authorized_operations(OPERATIONS_UNASKED)
+    });
+    MetadataResponse::default()
+        .with_cluster_id(None)
+        .with_controller_id(WireBrokerId(-1))
+        .with_cluster_authorized_operations(OPERATIONS_UNASKED)
+        .with_topics(topics.collect())
+}
+
+fn one(image: &Image, asked: &MetadataRequestTopic) -> MetadataResponseTopic {
+    let by_id = !asked.topic_id.is_nil();
     let failed = |code: Code| {
         let topic = MetadataResponseTopic::default()
             .with_error_code(code.into())
@@ -82,8 +127,7 @@ fn one(image: &Image, asked: &MetadataRequestTopic, version: i16) -> MetadataRes
     if by_id {
         return match image.topic_by_id(asked.topic_id) {
             Some(topic) => known(image, topic),
-            None if version >= 12 => failed(Code::UnknownTopicId),
-            None => failed(Code::UnknownTopicId).with_name(Some(TopicName::default())),
+            None => failed(Code::UnknownTopicId),
         };
     }
     let Some(name) = &asked.name else {

@@ -21,10 +21,17 @@ use crate::broker::Broker;
 use crate::net::connection::Client;
 use crate::release::Pending;
 
+pub mod acls;
+mod alter;
 pub mod api_versions;
 pub mod cluster;
 pub mod configs;
 pub mod delete_records;
+pub mod describe_log_dirs;
+pub mod describe_producers;
+pub mod describe_quorum;
+pub mod describe_topic_partitions;
+pub mod elections;
 pub mod errors;
 pub mod fetch;
 pub mod fetch_session;
@@ -123,10 +130,21 @@ served! {
     DeleteRecords: DeleteRecordsRequest => delete_records::handle,
     InitProducerId: InitProducerIdRequest => init_producer_id::handle,
     OffsetForLeaderEpoch: OffsetForLeaderEpochRequest => offset_for_leader_epoch::handle,
+    DescribeAcls: DescribeAclsRequest => acls::describe,
+    CreateAcls: CreateAclsRequest => acls::create,
+    DeleteAcls: DeleteAclsRequest => acls::delete,
     DescribeConfigs: DescribeConfigsRequest => configs::describe,
+    AlterConfigs: AlterConfigsRequest => configs::alter,
+    DescribeLogDirs: DescribeLogDirsRequest => describe_log_dirs::handle,
     CreatePartitions: CreatePartitionsRequest => topics::create_partitions,
+    ElectLeaders: ElectLeadersRequest => elections::elect,
     IncrementalAlterConfigs: IncrementalAlterConfigsRequest => configs::incremental_alter,
+    ListPartitionReassignments: ListPartitionReassignmentsRequest => elections::list_reassignments,
+    DescribeQuorum: DescribeQuorumRequest => describe_quorum::handle,
     DescribeCluster: DescribeClusterRequest => cluster::describe,
+    DescribeProducers: DescribeProducersRequest => describe_producers::handle,
+    ListConfigResources: ListConfigResourcesRequest => configs::list_resources,
+    DescribeTopicPartitions: DescribeTopicPartitionsRequest => describe_topic_partitions::handle,
 }
 
 /// The ranges that ApiVersions gives.

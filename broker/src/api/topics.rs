@@ -20,6 +20,7 @@ use kafka_protocol::messages::{
     CreatePartitionsRequest, CreatePartitionsResponse, CreateTopicsRequest, CreateTopicsResponse,
     DeleteTopicsRequest, DeleteTopicsResponse, TopicName,
 };
+use kafka_protocol::protocol::StrBytes;
 use tidegate_common::{BrokerId, TopicId};
 use tidegate_metadata::command::CreateTopic;
 use tidegate_metadata::{Command, Image, ProposeError, Response};
@@ -32,8 +33,14 @@ use crate::internal_topics;
 use crate::topic_config;
 
 const NAME_LEN_MAX: usize = 249;
-/// Partitions that one request may ask for in one topic; a bound on work, far above use.
+/// Partitions that one request may ask for in one topic; a bound on work, far above use. Kafka has one, too.
 const PARTITIONS_MAX: i32 = 100_000;
+const TOO_MANY_PARTITIONS: &str = "Excessively large number of partitions per request.";
+
+const REPLICATION_FACTOR: &str = "Replication factor must be larger than 0, or -1 to use the default value.";
+const DUPLICATE: &str = "Duplicate topic name.";
+/// Kafka's own log of metadata; not a topic here, and its name stays free of confusion.
+const METADATA_LOG: &str = "__cluster_metadata";
 
 /// A refusal with its code and a text for the user.
 type Refused = (Code, String);
@@ -49,10 +56,14 @@ pub async fn create(
     }
     let mut response = CreateTopicsResponse::default();
     for topic in &request.topics {
-        let outcome = if names[topic.name.as_str()] > 1 {
-            Err((Code::InvalidRequest, "the topic is named twice in this request".into()))
-        } else {
-            create_one(broker, topic, request.validate_only).await
+        // A name that is there twice is answered once, as in Kafka.
+        let outcome = match names.get_mut(topic.name.as_str()) {
+            Some(0) | None => continue,
+            Some(1) => create_one(broker, topic, request.validate_only).await,
+            Some(times) => {
+                *times = 0;
+                Err((Code::InvalidRequest, DUPLICATE.into()))
+            }
         };
         let answer = CreatableTopicResult::default().with_name(topic.name.clone()).with_error_message(None);
         response.topics.push(match outcome {
@@ -91,11 +102,12 @@ impl Created {
         if version < 5 {
             return answer;
         }
-        let configs = topic_config::describe(&self.configs, &broker.config, None)
+        let config = broker.live.load();
+        let configs = topic_config::describe(&self.configs, &config, None)
             .into_iter()
             .map(|c| {
                 CreatableTopicConfigs::default()
-                    .with_name(text(c.name))
+                    .with_name(StrBytes::from_static_str(c.name))
                     .with_value(c.value.map(text))
                     .with_read_only(c.read_only)
                     .with_config_source(c.source.kafka_code())
@@ -115,6 +127,10 @@ async fn create_one(
     validate_only: bool,
 ) -> Result<Created, Refused> {
     let image = broker.metadata.image();
+    if topic.name.as_str() == METADATA_LOG {
+        let why = format!("Creation of internal topic {METADATA_LOG} is prohibited.");
+        return Err((Code::InvalidRequest, why));
+    }
     is_valid_name(&topic.name).map_err(|why| (Code::InvalidTopicException, why))?;
     if topic.name.as_str() == internal_topics::CLUSTER_METADATA {
         let why = format!("Creation of internal topic {} is prohibited.", topic.name.as_str());
@@ -122,6 +138,10 @@ async fn create_one(
     }
     if image.topic_by_name(&topic.name).is_some() {
         return Err((Code::TopicAlreadyExists, format!("Topic '{}' already exists.", topic.name.as_str())));
+    }
+    if let Some(existing) = image.colliding_topic(&topic.name) {
+        let why = format!("Topic '{}' collides with existing topic: {existing}", topic.name.as_str());
+        return Err((Code::InvalidTopicException, why));
     }
     let mut configs = BTreeMap::new();
     for config in &topic.configs {
@@ -159,17 +179,26 @@ fn layout(
     topic: &CreatableTopic,
 ) -> Result<(u32, u16, Vec<BrokerId>), Refused> {
     if !topic.assignments.is_empty() {
-        if topic.num_partitions != -1 || topic.replication_factor != -1 {
-            let why = "a replica assignment leaves partition count and replication factor at -1";
-            return Err((Code::InvalidRequest, why.into()));
+        for (set, what) in [
+            (topic.replication_factor != -1, "replicationFactor"),
+            (topic.num_partitions != -1, "numPartitions"),
+        ] {
+            if set {
+                let why =
+                    format!("A manual partition assignment was specified, but {what} was not set to -1.");
+                return Err((Code::InvalidRequest, why));
+            }
         }
         return assigned(image, topic);
     }
     let partitions =
         if topic.num_partitions == -1 { broker.config.topics.partitions } else { topic.num_partitions };
-    if !(1..=PARTITIONS_MAX).contains(&partitions) {
-        let why = format!("Number of partitions must be 1 to {PARTITIONS_MAX}, or -1 for the default.");
-        return Err((Code::InvalidPartitions, why));
+    if partitions < 1 {
+        let why = "Number of partitions was set to an invalid non-positive value.";
+        return Err((Code::InvalidPartitions, why.into()));
+    }
+    if partitions > PARTITIONS_MAX {
+        return Err((Code::PolicyViolation, TOO_MANY_PARTITIONS.into()));
     }
     let factor = if topic.replication_factor == -1 {
         broker.config.topics.replication_factor
@@ -177,13 +206,16 @@ fn layout(
         topic.replication_factor
     };
     if factor < 1 {
-        return Err((Code::InvalidReplicationFactor, "Replication factor must be larger than 0.".into()));
+        return Err((Code::InvalidReplicationFactor, REPLICATION_FACTOR.into()));
     }
     let live = image.brokers().filter(|b| !b.fenced).count();
     if broker.config.topics.replication_factor_policy == ReplicationFactorPolicy::Strict
         && usize::from(factor.unsigned_abs()) > live
     {
-        let why = format!("Replication factor {factor} is larger than the {live} available brokers.");
+        let why = format!(
+            "Unable to replicate the partition {factor} time(s): The target replication factor of {factor} cannot be \
+             reached because only {live} broker(s) are registered."
+        );
         return Err((Code::InvalidReplicationFactor, why));
     }
     Ok((partitions.unsigned_abs(), factor.unsigned_abs(), Vec::new()))
@@ -195,37 +227,49 @@ fn assigned(image: &Image, topic: &CreatableTopic) -> Result<(u32, u16, Vec<Brok
     for assignment in &topic.assignments {
         let replicas: Vec<i32> = assignment.broker_ids.iter().map(|b| b.0).collect();
         if by_index.insert(assignment.partition_index, replicas).is_some() {
-            return Err(refused(format!("partition {} is assigned twice", assignment.partition_index)));
+            let index = assignment.partition_index;
+            return Err(refused(format!(
+                "Found multiple manual partition assignments for partition {index}"
+            )));
         }
     }
     let consecutive = by_index.keys().copied().eq(0..i32::try_from(by_index.len()).unwrap_or(i32::MAX));
     if !consecutive {
-        return Err(refused("partitions must be consecutive from 0".into()));
+        return Err(refused("partitions should be a consecutive 0-based integer sequence".into()));
     }
     let mut owners = Vec::new();
     let factor = by_index[&0].len();
-    for (index, replicas) in &by_index {
-        owners.push(check_replicas(image, *index, replicas, factor)?);
+    for replicas in by_index.values() {
+        owners.push(check_replicas(image, replicas, factor)?);
     }
     let partitions = u32::try_from(owners.len()).unwrap_or(u32::MAX);
     Ok((partitions, u16::try_from(factor).unwrap_or(u16::MAX), owners))
 }
 
-fn check_replicas(image: &Image, index: i32, replicas: &[i32], factor: usize) -> Result<BrokerId, Refused> {
+fn check_replicas(image: &Image, replicas: &[i32], factor: usize) -> Result<BrokerId, Refused> {
     let refused = |why: String| (Code::InvalidReplicaAssignment, why);
     let Some(first) = replicas.first() else {
-        return Err(refused(format!("partition {index} has no replica")));
+        return Err(refused("The manual partition assignment includes an empty replica list.".into()));
     };
-    if replicas.len() != factor {
-        return Err(refused("all partitions must have the same number of replicas".into()));
-    }
-    if replicas.iter().collect::<BTreeSet<_>>().len() != replicas.len() {
-        return Err(refused(format!("partition {index} names a broker twice")));
-    }
+    let mut seen = BTreeSet::new();
     for id in replicas {
         if image.broker(BrokerId(*id)).is_none_or(|b| b.fenced) {
-            return Err(refused(format!("broker {id} is not known or not live")));
+            return Err(refused(format!(
+                "The manual partition assignment includes broker {id}, but no such broker is registered."
+            )));
         }
+        if !seen.insert(id) {
+            return Err(refused(format!(
+                "The manual partition assignment includes the broker {id} more than once."
+            )));
+        }
+    }
+    if replicas.len() != factor {
+        return Err(refused(format!(
+            "The manual partition assignment includes a partition with {} replica(s), but this is not consistent \
+             with previous partitions, which have {factor} replica(s).",
+            replicas.len()
+        )));
     }
     Ok(BrokerId(*first))
 }
@@ -271,7 +315,7 @@ pub fn is_valid_name(name: &str) -> Result<(), String> {
         return Err("Topic name is invalid: the empty string is not allowed".into());
     }
     if name == "." || name == ".." {
-        return Err("Topic name is invalid: '.' or '..' is not allowed".into());
+        return Err(format!("Topic name is invalid: '{name}' is not allowed"));
     }
     if name.len() > NAME_LEN_MAX {
         return Err(format!(
@@ -296,14 +340,22 @@ pub async fn delete(
     } else {
         request.topic_names.into_iter().map(|n| DeleteTopicState::default().with_name(Some(n))).collect()
     };
-    let mut seen = BTreeSet::new();
+    let mut times = BTreeMap::<(Option<String>, TopicId), u32>::new();
+    let key = |t: &DeleteTopicState| (t.name.as_ref().map(|n| n.as_str().to_owned()), t.topic_id);
+    for topic in &asked {
+        *times.entry(key(topic)).or_default() += 1;
+    }
     let mut response = DeleteTopicsResponse::default();
     for topic in asked {
-        let twice = !seen.insert((topic.name.as_ref().map(|n| n.as_str().to_owned()), topic.topic_id));
-        let outcome = if twice {
-            Err((Code::InvalidRequest, "the topic is named twice in this request".into()))
-        } else {
-            delete_one(broker, &topic).await
+        // What is there twice is answered once and not deleted, as in Kafka.
+        let outcome = match times.get_mut(&key(&topic)) {
+            Some(0) | None => continue,
+            Some(1) => delete_one(broker, &topic).await,
+            Some(times) => {
+                *times = 0;
+                let why = if topic.topic_id.is_nil() { DUPLICATE } else { "Duplicate topic id." };
+                Err((Code::InvalidRequest, why.into()))
+            }
         };
         let mut answer = DeletableTopicResult::default().with_name(topic.name.clone());
         if context.version() >= 6 {
@@ -325,13 +377,13 @@ pub async fn delete(
 
 async fn delete_one(broker: &Arc<Broker>, asked: &DeleteTopicState) -> Result<(String, TopicId), Refused> {
     if !broker.config.topics.delete_enabled {
-        return Err((Code::TopicDeletionDisabled, "delete.topic.enable is false".into()));
+        return Err((Code::TopicDeletionDisabled, "Topic deletion is disabled.".into()));
     }
     let image = broker.metadata.image();
     let by_id = !asked.topic_id.is_nil();
     let found = match (&asked.name, by_id) {
         (Some(_), true) => {
-            return Err((Code::InvalidRequest, "a topic is named by name or by id, not by both".into()));
+            return Err((Code::InvalidRequest, "You may not specify both topic name and topic id.".into()));
         }
         (Some(name), false) => image.topic_by_name(name).ok_or((
             Code::UnknownTopicOrPartition,
@@ -340,7 +392,9 @@ async fn delete_one(broker: &Arc<Broker>, asked: &DeleteTopicState) -> Result<(S
         (None, true) => image
             .topic_by_id(asked.topic_id)
             .ok_or((Code::UnknownTopicId, "This server does not host this topic ID.".to_owned()))?,
-        (None, false) => return Err((Code::InvalidRequest, "neither name nor id is given".into())),
+        (None, false) => {
+            return Err((Code::InvalidRequest, "Neither topic name nor id were specified.".into()));
+        }
     };
     let (name, id) = (found.name.to_string(), found.id);
     broker
@@ -357,13 +411,20 @@ pub async fn create_partitions(
     context: &Context<'_>,
     request: CreatePartitionsRequest,
 ) -> Result<Answer, Close> {
-    let mut seen = BTreeSet::new();
+    let mut times = BTreeMap::<&str, u32>::new();
+    for topic in &request.topics {
+        *times.entry(topic.name.as_str()).or_default() += 1;
+    }
     let mut response = CreatePartitionsResponse::default();
     for topic in &request.topics {
-        let outcome = if seen.insert(topic.name.to_string()) {
-            add_partitions(broker, topic, request.validate_only).await
-        } else {
-            Err((Code::InvalidRequest, "the topic is named twice in this request".into()))
+        // A name that is there twice is answered once, as in Kafka.
+        let outcome = match times.get_mut(topic.name.as_str()) {
+            Some(0) | None => continue,
+            Some(1) => add_partitions(broker, topic, request.validate_only).await,
+            Some(times) => {
+                *times = 0;
+                Err((Code::InvalidRequest, DUPLICATE.into()))
+            }
         };
         let answer = CreatePartitionsTopicResult::default().with_name(topic.name.clone());
         response.results.push(match outcome {
@@ -389,26 +450,34 @@ async fn add_partitions(
         return Err((Code::InvalidPartitions, why.into()));
     }
     let current = i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX);
-    if asked.count <= current || asked.count > PARTITIONS_MAX {
+    if asked.count == current {
+        return Err((Code::InvalidPartitions, format!("Topic already has {current} partition(s).")));
+    }
+    if asked.count < current {
         let why = format!(
-            "The topic {} currently has {current} partition(s); {} would not be an increase within {PARTITIONS_MAX}.",
+            "The topic {} currently has {current} partition(s); {} would not be an increase.",
             asked.name.as_str(),
             asked.count
         );
         return Err((Code::InvalidPartitions, why));
     }
+    if asked.count > PARTITIONS_MAX {
+        return Err((Code::PolicyViolation, TOO_MANY_PARTITIONS.into()));
+    }
     let mut owners = Vec::new();
     if let Some(assignments) = &asked.assignments {
         if i32::try_from(assignments.len()).ok() != Some(asked.count - current) {
-            return Err((
-                Code::InvalidReplicaAssignment,
-                "one assignment per added partition is needed".into(),
-            ));
+            let why = format!(
+                "Attempted to add {} additional partition(s), but only {} assignment(s) were specified.",
+                asked.count - current,
+                assignments.len()
+            );
+            return Err((Code::InvalidReplicaAssignment, why));
         }
         let factor = usize::from(topic.replication_factor);
-        for (index, assignment) in (current..).zip(assignments) {
+        for assignment in assignments {
             let replicas: Vec<i32> = assignment.broker_ids.iter().map(|b| b.0).collect();
-            owners.push(check_replicas(&image, index, &replicas, factor)?);
+            owners.push(check_replicas(&image, &replicas, factor)?);
         }
     }
     if validate_only {

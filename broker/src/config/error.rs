@@ -9,9 +9,18 @@ use std::path::PathBuf;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Origin {
     Default,
-    File { path: PathBuf, line: usize },
-    Environment { name: String },
+    File {
+        path: PathBuf,
+        line: usize,
+    },
+    Environment {
+        name: String,
+    },
     Set,
+    /// By a client, for all brokers (KIP-226).
+    DynamicDefault,
+    /// By a client, for this broker.
+    Dynamic,
 }
 
 impl fmt::Display for Origin {
@@ -21,6 +30,8 @@ impl fmt::Display for Origin {
             Origin::File { path, line } => write!(f, "{}:{line}", path.display()),
             Origin::Environment { name } => write!(f, "environment variable {name}"),
             Origin::Set => write!(f, "--set"),
+            Origin::DynamicDefault => write!(f, "the cluster's dynamic configs"),
+            Origin::Dynamic => write!(f, "this broker's dynamic configs"),
         }
     }
 }

@@ -332,7 +332,6 @@ const GROUPS: &[Group] = &[
         &[
             row("max.connection.creation.rate", Int, NoUnit, Value("2147483647"), AtLeast(0)),
             row("max.connections.per.ip.overrides", String, NoUnit, Value(""), Any),
-            row("max.request.partition.size.limit", Int, NoUnit, Value("2000"), AtLeast(1)),
         ],
     ),
     group(

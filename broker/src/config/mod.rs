@@ -4,7 +4,8 @@
 //! file < environment < `--set`), what is refused and why, and `Config`, plain validated values.
 //! Invariants: unknown keys and impossible values are refused with key, value, place and remedy; a known Kafka key
 //! without effect gives one warning; the documentation comes from the same table.
-//! Never: is read again after the start. Nothing else in the product reads the environment or the command line,
+//! Never: reads its sources again after the start; what clients change while the broker runs is laid over what it was
+//! started with (`broker_config`). Nothing else in the product reads the environment or the command line,
 //! except the AWS credential chain of the object store client.
 
 mod checks;
@@ -26,6 +27,7 @@ pub(crate) mod docs_test;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub use error::{ConfigError, ConfigErrors, Origin, Warning};
@@ -38,7 +40,7 @@ pub use settings::{
     TopicsConfig, WalConfig, WalMedium,
 };
 pub use sources::Sources;
-pub use values::{Setting, Values};
+pub use values::{Layer, Setting, Values};
 
 use checks::Problem;
 
@@ -79,6 +81,20 @@ impl Config {
         let sets = pairs.into_iter().map(|(key, value)| format!("{key}={value}")).collect();
         let sources = Sources { file: None, environment: Vec::new(), sets, machine: Machine::fixed() };
         load(&sources).map(|loaded| loaded.config)
+    }
+}
+
+impl Config {
+    /// This configuration under what clients set for all brokers and for this one (KIP-226).
+    ///
+    /// # Errors
+    /// What does not fit together.
+    pub fn with_dynamic(
+        &self,
+        all: &BTreeMap<String, String>,
+        own: &BTreeMap<String, String>,
+    ) -> Result<Self, ConfigErrors> {
+        build(self.values.with_dynamic(all, own), &self.machine, Vec::new()).map(|loaded| loaded.config)
     }
 }
 

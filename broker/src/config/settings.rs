@@ -49,6 +49,7 @@ pub struct Config {
     pub log: LogConfig,
     /// All that was set, with its origin: for DescribeConfigs and the topic configs' broker defaults.
     pub values: Arc<Values>,
+    pub(super) machine: Machine,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,6 +79,8 @@ pub struct TopicsConfig {
     pub delete_enabled: bool,
     pub message_bytes_max: u32,
     pub retention_check_interval_ms: u64,
+    /// Partitions in one answer of DescribeTopicPartitions.
+    pub request_partitions_max: i32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,6 +148,16 @@ pub enum StorageLocation {
         bucket: String,
         prefix: String,
     },
+}
+
+impl fmt::Display for StorageLocation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Directory(path) => write!(f, "file://{}", path.display()),
+            Self::S3 { bucket, prefix } if prefix.is_empty() => write!(f, "s3://{bucket}"),
+            Self::S3 { bucket, prefix } => write!(f, "s3://{bucket}/{prefix}"),
+        }
+    }
 }
 
 #[derive(Clone, PartialEq, Eq)]
@@ -252,6 +265,7 @@ impl Config {
                 level: read.text("log.level"),
             },
             values: Arc::clone(values),
+            machine: machine.clone(),
         };
         debug_assert_eq!(read.unread(), Vec::<&str>::new(), "effective keys that nothing reads");
         Ok((config, listeners.skipped))
@@ -295,6 +309,7 @@ fn topics(read: &Reader<'_>) -> TopicsConfig {
         delete_enabled: read.flag("delete.topic.enable"),
         message_bytes_max: read.number("message.max.bytes"),
         retention_check_interval_ms: read.number("log.retention.check.interval.ms"),
+        request_partitions_max: read.number("max.request.partition.size.limit"),
     }
 }
 

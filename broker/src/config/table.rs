@@ -145,6 +145,7 @@ const EFFECTIVE: &[Key] = &[
     key("offsets.topic.num.partitions", Int, NoUnit, Value("50"), AtLeast(1), "Partitions of __consumer_offsets when it is created; a group lives in one of them."),
     key("offsets.topic.replication.factor", Short, NoUnit, Value("3"), AtLeast(1), "Replication factor of __consumer_offsets when it is created."),
     key("offsets.topic.segment.bytes", Int, Bytes, Value("104857600"), AtLeast(1), "segment.bytes that __consumer_offsets is created with. How short a partition of it is kept depends on its live state alone."),
+    key("max.request.partition.size.limit", Int, NoUnit, Value("2000"), AtLeast(1), "Most partitions in one answer of DescribeTopicPartitions; the client asks on from its cursor."),
     // fetch
     key("fetch.max.bytes", Int, Bytes, Value("57671680"), AtLeast(1024), "Most bytes of records in one fetch response; a first batch that is larger is still sent."),
     key("max.incremental.fetch.session.cache.slots", Int, NoUnit, Value("1000"), AtLeast(0), "Fetch sessions kept (KIP-227); a fetch beyond is answered without a session."),

@@ -44,6 +44,62 @@ pub fn list(text: &str) -> Vec<&str> {
     if text.is_empty() { Vec::new() } else { text.split(',').map(str::trim).collect() }
 }
 
+/// What a value that `check` refused is refused with by Kafka (`ConfigDef`).
+pub fn in_kafkas_words(name: &str, kind: Kind, bounds: Bounds, raw: &str) -> String {
+    let text = raw.trim();
+    let is_number = match kind {
+        Kind::Boolean => return "Expected value to be either true or false".to_owned(),
+        Kind::Int => text.parse::<i32>().is_ok(),
+        Kind::Short => text.parse::<i16>().is_ok(),
+        Kind::Long => text.parse::<i64>().is_ok(),
+        Kind::Double => text.parse::<f64>().is_ok(),
+        Kind::String | Kind::List | Kind::Class | Kind::Password => true,
+    };
+    if !is_number {
+        return format!("Not a number of type {}", kind.name().to_uppercase());
+    }
+    let below = |low: i64| text.parse::<i64>().is_ok_and(|value| value < low);
+    match bounds {
+        Bounds::AtLeast(low) => format!("Value must be at least {low}"),
+        Bounds::Between(low, _) if below(low) => format!("Value must be at least {low}"),
+        Bounds::Between(_, high) => format!("Value must be no more than {high}"),
+        Bounds::BetweenOr(low, high, or) => {
+            format!("Value must be between {low} and {high} or equal to {or}")
+        }
+        Bounds::Fraction(low, _) if text.parse::<f64>().is_ok_and(|value| value < low) => {
+            format!("Value must be at least {}", java_double(low))
+        }
+        Bounds::Fraction(_, high) => format!("Value must be no more than {}", java_double(high)),
+        Bounds::OneOf(names) | Bounds::EachOf(names) => {
+            format!("String must be one of: {}", names.join(", "))
+        }
+        Bounds::OneOfAnyCase(names) => {
+            format!("String must be one of (case insensitive): {}", names.join(", "))
+        }
+        Bounds::NonEmpty => "String must be non-empty".to_owned(),
+        Bounds::ThrottledReplicas => format!(
+            "{name} must be the literal '*' or a list of replicas in the following format: \
+             [partitionId]:[brokerId],[partitionId]:[brokerId],..."
+        ),
+        Bounds::Any => format!("must be a {}", kind.name()),
+    }
+}
+
+/// A list with what is not in it yet (append), or without what is (subtract).
+pub fn changed_list(current: &str, append: bool, named: &str) -> String {
+    let mut parts = list(current);
+    for part in list(named) {
+        match (append, parts.iter().position(|other| *other == part)) {
+            (true, None) => parts.push(part),
+            (false, Some(at)) => {
+                parts.remove(at);
+            }
+            _ => {}
+        }
+    }
+    parts.join(",")
+}
+
 /// A double as Java prints it, which is what DescribeConfigs shows.
 pub fn java_double(value: f64) -> String {
     let size = value.abs();

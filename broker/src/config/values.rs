@@ -36,19 +36,70 @@ pub(super) const HIDDEN: &str = "[hidden]";
 #[derive(Clone, Debug, std::default::Default, PartialEq, Eq)]
 pub struct Values {
     set: BTreeMap<&'static str, Setting>,
+    /// By clients while the cluster runs, for all brokers.
+    dynamic_default: BTreeMap<&'static str, Setting>,
+    /// The same for this broker alone.
+    dynamic: BTreeMap<&'static str, Setting>,
+}
+
+/// Who set a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layer {
+    Dynamic,
+    DynamicDefault,
+    /// This process's own sources.
+    Static,
+}
+
+impl Layer {
+    /// The strongest first.
+    pub const ALL: [Layer; 3] = [Layer::Dynamic, Layer::DynamicDefault, Layer::Static];
 }
 
 impl Values {
     /// The value that somebody set.
     #[must_use]
     pub fn explicit(&self, name: &str) -> Option<&Setting> {
-        self.set.get(name)
+        Layer::ALL.into_iter().find_map(|layer| self.of_layer(layer, name))
+    }
+
+    /// The value that was set there.
+    #[must_use]
+    pub fn of_layer(&self, layer: Layer, name: &str) -> Option<&Setting> {
+        match layer {
+            Layer::Dynamic => self.dynamic.get(name),
+            Layer::DynamicDefault => self.dynamic_default.get(name),
+            Layer::Static => self.set.get(name),
+        }
+    }
+
+    /// These values under what clients set for all brokers and for this one. What is unknown or impossible (stored by
+    /// a newer version, say) counts as absent.
+    pub(super) fn with_dynamic(
+        &self,
+        all: &BTreeMap<String, String>,
+        own: &BTreeMap<String, String>,
+    ) -> Self {
+        let layer = |configs: &BTreeMap<String, String>, origin: Origin| {
+            let known = configs.iter().filter_map(|(name, text)| {
+                let key = table::find(name)?;
+                let value = value::check(key.kind, key.bounds, text).ok()?;
+                let setting = Setting { value, origin: origin.clone(), is_sensitive: key.is_sensitive() };
+                Some((key.name, setting))
+            });
+            known.collect()
+        };
+        Self {
+            set: self.set.clone(),
+            dynamic_default: layer(all, Origin::DynamicDefault),
+            dynamic: layer(own, Origin::Dynamic),
+        }
     }
 
     /// The value that holds, as text; None if nothing is set and the default is none, or computed.
     #[must_use]
     pub fn text(&self, name: &str) -> Option<&str> {
-        if let Some(setting) = self.set.get(name) {
+        if let Some(setting) = self.explicit(name) {
             return Some(&setting.value);
         }
         match table::find(name)?.default {
@@ -60,7 +111,7 @@ impl Values {
     /// Where the value that holds came from.
     #[must_use]
     pub fn origin(&self, name: &str) -> Origin {
-        self.set.get(name).map_or(Origin::Default, |setting| setting.origin.clone())
+        self.explicit(name).map_or(Origin::Default, |setting| setting.origin.clone())
     }
 
     /// Entries in order of precedence, the weakest first.

@@ -11,14 +11,14 @@ use parking_lot::Mutex;
 
 #[derive(Debug, Default)]
 struct Counts {
+    max: usize,
+    max_per_ip: usize,
     total: usize,
     by_ip: BTreeMap<IpAddr, usize>,
 }
 
 #[derive(Debug)]
 pub struct Gate {
-    max: usize,
-    max_per_ip: usize,
     counts: Mutex<Counts>,
 }
 
@@ -40,21 +40,28 @@ pub struct Pass {
 impl Gate {
     #[must_use]
     pub fn new(max: usize, max_per_ip: usize) -> Arc<Self> {
-        Arc::new(Self { max, max_per_ip, counts: Mutex::default() })
+        Arc::new(Self { counts: Mutex::new(Counts { max, max_per_ip, ..Counts::default() }) })
+    }
+
+    /// Other limits from now on. Connections that have a pass keep it.
+    pub fn set(&self, max: usize, max_per_ip: usize) {
+        let mut counts = self.counts.lock();
+        (counts.max, counts.max_per_ip) = (max, max_per_ip);
     }
 
     /// # Errors
     /// [`Shut`] when a limit is reached.
     pub fn enter(self: &Arc<Self>, ip: IpAddr) -> Result<Pass, Shut> {
         let mut counts = self.counts.lock();
-        if counts.total >= self.max {
-            return Err(Shut::Total(self.max));
+        let (max, max_per_ip) = (counts.max, counts.max_per_ip);
+        if counts.total >= max {
+            return Err(Shut::Total(max));
         }
-        let of_ip = counts.by_ip.entry(ip).or_default();
-        if *of_ip >= self.max_per_ip {
-            return Err(Shut::PerIp(self.max_per_ip));
+        let of_ip = counts.by_ip.get(&ip).copied().unwrap_or_default();
+        if of_ip >= max_per_ip {
+            return Err(Shut::PerIp(max_per_ip));
         }
-        *of_ip += 1;
+        counts.by_ip.insert(ip, of_ip + 1);
         counts.total += 1;
         Ok(Pass { gate: Arc::clone(self), ip })
     }
@@ -94,5 +101,10 @@ mod tests {
         drop(first);
         assert!(gate.enter(a).is_ok());
         assert_eq!(gate.open(), 2);
+        gate.set(4, 1);
+        assert_eq!(gate.enter(b).map(drop), Err(Shut::PerIp(1)), "who is in stays in");
+        gate.set(4, 9);
+        let _fourth = gate.enter(b).expect("room again");
+        assert_eq!(gate.open(), 3);
     }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use tidegate_common::producers::SeenBatch;
+use tidegate_common::producers::{Producer, SeenBatch};
 use tidegate_common::{Batch, BatchHead, LeaderEpoch, Offset, Position, StreamId, TopicId};
 use tidegate_s3stream::storage::{Published, WalRef};
 use tidegate_s3stream::stream::StreamLog;
@@ -233,6 +233,14 @@ impl Partition {
 
     pub fn expire_producers(&self, before_ms: i64) {
         self.guarded.lock().state.expire_producers(before_ms);
+    }
+
+    /// Producer ids with their state, in order; none until the partition is loaded.
+    #[must_use]
+    pub fn producers(&self) -> Vec<(i64, Producer)> {
+        let guarded = self.guarded.lock();
+        let known = guarded.state.producers();
+        known.into_iter().flat_map(|p| p.iter()).map(|(id, p)| (id, p.clone())).collect()
     }
 
     /// See [`PartitionState::end_of_epoch`]; the partition is loaded.

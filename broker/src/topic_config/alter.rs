@@ -2,7 +2,7 @@
 //!
 //! Invariants: overrides are accepted as a whole or not at all; a refusal says which error Kafka would give.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::table::{self, Class, REMOVED, Served, TABLE, TopicKey};
 use crate::config::key::Kind;
@@ -18,23 +18,10 @@ pub enum ConfigRefusal {
     Invalid { name: String, value: String, problem: String },
     #[error("{name}={value} is refused: {why}")]
     NotYet { name: String, value: String, why: &'static str },
-    #[error("min.compaction.lag.ms ({min}) is above max.compaction.lag.ms ({max})")]
+    #[error("conflict topic config setting min.compaction.lag.ms ({min}) > max.compaction.lag.ms ({max})")]
     CompactionLag { min: i64, max: i64 },
-    #[error("Can't append to or subtract from {name}: its type is not LIST")]
-    NotAList { name: String },
-    #[error("Null value not supported for {name}")]
-    NullValue { name: String },
-    #[error("{name} is named twice")]
-    Duplicate { name: String },
-}
-
-impl ConfigRefusal {
-    /// INVALID_REQUEST instead of INVALID_CONFIG: the request is wrong, whatever the configs are.
-    /// (A null value in CreateTopics is INVALID_CONFIG all the same.)
-    #[must_use]
-    pub fn is_invalid_request(&self) -> bool {
-        matches!(self, Self::NullValue { .. } | Self::Duplicate { .. })
-    }
+    #[error("Can't {op} to key {name} because its type is not LIST.")]
+    NotAList { name: String, op: &'static str },
 }
 
 /// The codes of IncrementalAlterConfigs.
@@ -69,10 +56,10 @@ pub struct ConfigChange {
 /// Whether this override may be set by itself.
 pub fn validate(name: &str, text: &str) -> Result<(), ConfigRefusal> {
     let key = table::find(name).ok_or_else(|| unknown(name))?;
-    let canonical = value::check(key.kind, key.bounds, text).map_err(|problem| ConfigRefusal::Invalid {
+    let canonical = value::check(key.kind, key.bounds, text).map_err(|_| ConfigRefusal::Invalid {
         name: name.to_owned(),
         value: text.to_owned(),
-        problem,
+        problem: value::in_kafkas_words(name, key.kind, key.bounds, text),
     })?;
     match key.class {
         Class::NotYet { why, served: Served::Only(served) } if !served.contains(&canonical.as_str()) => {
@@ -103,26 +90,22 @@ fn validate_where(
     if min > max { Err(ConfigRefusal::CompactionLag { min, max }) } else { Ok(()) }
 }
 
-/// The overrides after these changes.
+/// The overrides after these changes. Nulls and keys named twice were refused before.
 pub fn apply_incremental(
     current: &BTreeMap<String, String>,
     changes: &[ConfigChange],
 ) -> Result<BTreeMap<String, String>, ConfigRefusal> {
-    let mut named = BTreeSet::new();
     let mut overrides = current.clone();
     for change in changes {
         let name = &change.name;
-        if !named.insert(name) {
-            return Err(ConfigRefusal::Duplicate { name: name.clone() });
-        }
-        let value = match (change.op, &change.value) {
-            (AlterOp::Delete, _) => {
+        let value = change.value.as_deref().unwrap_or_default();
+        let value = match change.op {
+            AlterOp::Delete => {
                 overrides.remove(name);
                 continue;
             }
-            (_, None) => return Err(ConfigRefusal::NullValue { name: name.clone() }),
-            (AlterOp::Set, Some(value)) => value.clone(),
-            (op, Some(value)) => {
+            AlterOp::Set => value.to_owned(),
+            op @ (AlterOp::Append | AlterOp::Subtract) => {
                 let key = table::find(name).ok_or_else(|| unknown(name))?;
                 changed_list(key, op, overrides.get(name).map(String::as_str), value)?
             }
@@ -143,21 +126,12 @@ fn changed_list(
     current: Option<&str>,
     named: &str,
 ) -> Result<String, ConfigRefusal> {
+    let append = op == AlterOp::Append;
     if key.kind != Kind::List {
-        return Err(ConfigRefusal::NotAList { name: key.name.to_owned() });
+        let op = if append { "APPEND" } else { "SUBTRACT" };
+        return Err(ConfigRefusal::NotAList { name: key.name.to_owned(), op });
     }
-    let mut parts = value::list(current.unwrap_or(key.default));
-    for part in value::list(named) {
-        let at = parts.iter().position(|other| *other == part);
-        match (op, at) {
-            (AlterOp::Append, None) => parts.push(part),
-            (AlterOp::Subtract, Some(at)) => {
-                parts.remove(at);
-            }
-            _ => {}
-        }
-    }
-    Ok(parts.join(","))
+    Ok(value::changed_list(current.unwrap_or(key.default), append, named))
 }
 
 fn unknown(name: &str) -> ConfigRefusal {

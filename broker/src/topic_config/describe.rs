@@ -4,19 +4,33 @@
 //! was given, and the defaults, starting no earlier than the first-named synonym: so a broker that only has
 //! `log.retention.hours` reports no synonym of `retention.ms`, and a source of DEFAULT_CONFIG. Kafka does that too.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use super::settings::effective;
-use super::table::{TABLE, TopicKey};
+use super::table::{Class, TABLE, TopicKey};
 use crate::config::key::{Default, Kind};
-use crate::config::{Config, Values, table, value};
+use crate::config::{Config, Layer, Values, table};
 
 /// `DescribeConfigsResponse.ConfigSource`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConfigSource {
     DynamicTopic = 1,
+    DynamicBroker = 2,
+    DynamicDefaultBroker = 3,
     StaticBroker = 4,
     Default = 5,
+    BrokerLogger = 6,
+}
+
+impl From<Layer> for ConfigSource {
+    fn from(layer: Layer) -> Self {
+        match layer {
+            Layer::Dynamic => Self::DynamicBroker,
+            Layer::DynamicDefault => Self::DynamicDefaultBroker,
+            Layer::Static => Self::StaticBroker,
+        }
+    }
 }
 
 impl ConfigSource {
@@ -27,33 +41,35 @@ impl ConfigSource {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConfigEntry {
+pub struct ConfigEntry<'a> {
     pub name: &'static str,
-    /// None for a sensitive config.
-    pub value: Option<String>,
+    /// None: nothing is set, or it is a secret.
+    pub value: Option<Cow<'a, str>>,
     pub source: ConfigSource,
     pub is_sensitive: bool,
     pub read_only: bool,
     /// The chain, strongest first; the caller leaves it out unless the request asks for it.
-    pub synonyms: Vec<ConfigSynonym>,
+    pub synonyms: Vec<ConfigSynonym<'a>>,
     pub kind: Kind,
     pub doc: &'static str,
+    /// Why it does nothing here, if it does nothing.
+    pub no_effect: Option<&'static str>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConfigSynonym {
+pub struct ConfigSynonym<'a> {
     pub name: &'static str,
-    pub value: String,
+    pub value: Option<Cow<'a, str>>,
     pub source: ConfigSource,
 }
 
 /// The configs of a topic; `filter` None or empty: all. Names that do not exist are left out, as in Kafka.
 #[must_use]
-pub fn describe(
-    overrides: &BTreeMap<String, String>,
-    broker: &Config,
+pub fn describe<'a>(
+    overrides: &'a BTreeMap<String, String>,
+    broker: &'a Config,
     filter: Option<&[String]>,
-) -> Vec<ConfigEntry> {
+) -> Vec<ConfigEntry<'a>> {
     let wanted = |key: &&TopicKey| match filter {
         None | Some([]) => true,
         Some(names) => names.iter().any(|name| name == key.name),
@@ -61,16 +77,19 @@ pub fn describe(
     TABLE.iter().filter(wanted).map(|key| entry(key, overrides, &broker.values)).collect()
 }
 
-fn entry(key: &TopicKey, overrides: &BTreeMap<String, String>, broker: &Values) -> ConfigEntry {
-    let value = effective(key, overrides, broker);
-    let is_overridden =
-        overrides.get(key.name).is_some_and(|text| value::check(key.kind, key.bounds, text).is_ok());
+fn entry<'a>(
+    key: &'static TopicKey,
+    overrides: &'a BTreeMap<String, String>,
+    broker: &'a Values,
+) -> ConfigEntry<'a> {
+    let (value, is_overridden) = effective(key, overrides, broker);
     let own = is_overridden.then(|| ConfigSynonym {
         name: key.name,
-        value: value.clone(),
+        value: Some(value.clone()),
         source: ConfigSource::DynamicTopic,
     });
-    let synonyms: Vec<ConfigSynonym> = own.into_iter().chain(broker_chain(key, broker)).collect();
+    let mut synonyms = Vec::from_iter(own);
+    broker_chain(key, broker, &mut synonyms);
     ConfigEntry {
         name: key.name,
         source: synonyms.first().map_or(ConfigSource::Default, |first| first.source),
@@ -81,21 +100,32 @@ fn entry(key: &TopicKey, overrides: &BTreeMap<String, String>, broker: &Values) 
         synonyms,
         kind: key.kind,
         doc: key.doc,
+        no_effect: match key.class {
+            Class::Effective => None,
+            Class::MetByDesign { why } | Class::NotYet { why, .. } => Some(why),
+        },
     }
 }
 
-fn broker_chain(key: &TopicKey, broker: &Values) -> impl Iterator<Item = ConfigSynonym> {
-    let first = key.synonyms.first().map(|synonym| synonym.name);
-    let set = key.synonyms.iter().filter_map(|synonym| {
-        let value = broker.explicit(synonym.name)?.value.clone();
-        Some(ConfigSynonym { name: synonym.name, value, source: ConfigSource::StaticBroker })
-    });
-    let defaults = key.synonyms.iter().filter_map(|synonym| match table::find(synonym.name)?.default {
-        Default::Value(value) => {
-            Some(ConfigSynonym { name: synonym.name, value: value.to_owned(), source: ConfigSource::Default })
+fn broker_chain<'a>(key: &'static TopicKey, broker: &'a Values, chain: &mut Vec<ConfigSynonym<'a>>) {
+    let Some(first) = key.synonyms.first().map(|synonym| synonym.name) else { return };
+    let mut begun = false;
+    let mut push = |name: &'static str, value: &'a str, source| {
+        begun |= name == first;
+        if begun {
+            chain.push(ConfigSynonym { name, value: Some(Cow::Borrowed(value)), source });
         }
-        Default::Unset | Default::Computed(_) => None,
-    });
-    let chain: Vec<ConfigSynonym> = set.chain(defaults).collect();
-    chain.into_iter().skip_while(move |synonym| Some(synonym.name) != first)
+    };
+    for layer in Layer::ALL {
+        for synonym in key.synonyms {
+            if let Some(set) = broker.of_layer(layer, synonym.name) {
+                push(synonym.name, &set.value, layer.into());
+            }
+        }
+    }
+    for synonym in key.synonyms {
+        if let Some(Default::Value(value)) = table::find(synonym.name).map(|key| key.default) {
+            push(synonym.name, value, ConfigSource::Default);
+        }
+    }
 }

@@ -3,6 +3,7 @@
 //! Invariants: an override counts before the broker's value, and that before Kafka's default; small and `Copy`, so a
 //! partition keeps its own and reads it without a lock.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use super::table::{self, TopicKey};
@@ -36,7 +37,7 @@ impl TopicSettings {
     pub fn resolve(overrides: &BTreeMap<String, String>, broker: &Config) -> Self {
         let text = |name: &str| {
             let key = table::find(name).expect("resolve reads keys of the table");
-            effective(key, overrides, &broker.values)
+            effective(key, overrides, &broker.values).0
         };
         let number = |name: &str| -> i64 { text(name).parse().expect("checked text of a number") };
         let retention_ms = number("retention.ms");
@@ -47,7 +48,7 @@ impl TopicSettings {
             message_bytes_max: u32::try_from(number("max.message.bytes"))
                 .unwrap_or(u32::MAX)
                 .min(u32::try_from(broker.batch_bytes_max()).unwrap_or(u32::MAX)),
-            timestamp_type: match text("message.timestamp.type").as_str() {
+            timestamp_type: match &*text("message.timestamp.type") {
                 "LogAppendTime" => TimestampType::LogAppendTime,
                 _ => TimestampType::CreateTime,
             },
@@ -57,21 +58,28 @@ impl TopicSettings {
     }
 }
 
-/// The value that holds, in canonical form.
-pub(super) fn effective(key: &TopicKey, overrides: &BTreeMap<String, String>, broker: &Values) -> String {
+/// The value that holds, in canonical form, and whether it is the topic's own.
+pub(super) fn effective<'a>(
+    key: &TopicKey,
+    overrides: &'a BTreeMap<String, String>,
+    broker: &'a Values,
+) -> (Cow<'a, str>, bool) {
     let own = overrides.get(key.name).and_then(|text| value::check(key.kind, key.bounds, text).ok());
-    own.or_else(|| from_broker(key, broker)).unwrap_or_else(|| key.default.to_owned())
+    match own {
+        Some(own) => (Cow::Owned(own), true),
+        None => (from_broker(key, broker).unwrap_or(Cow::Borrowed(key.default)), false),
+    }
 }
 
 /// The first synonym that is set, in the topic config's unit.
-fn from_broker(key: &TopicKey, broker: &Values) -> Option<String> {
+fn from_broker<'a>(key: &TopicKey, broker: &'a Values) -> Option<Cow<'a, str>> {
     let (synonym, setting) =
         key.synonyms.iter().find_map(|synonym| Some((synonym, broker.explicit(synonym.name)?)))?;
     let text = match setting.value.parse::<i64>() {
         // Kafka takes any negative time of a broker as "for ever".
-        Ok(number) if key.name == "retention.ms" && number < 0 => "-1".to_owned(),
-        Ok(number) if synonym.scale != 1 => number.saturating_mul(synonym.scale).to_string(),
-        _ => setting.value.clone(),
+        Ok(number) if key.name == "retention.ms" && number < 0 => Cow::Borrowed("-1"),
+        Ok(number) if synonym.scale != 1 => Cow::Owned(number.saturating_mul(synonym.scale).to_string()),
+        _ => Cow::Borrowed(setting.value.as_str()),
     };
     Some(text)
 }

@@ -72,6 +72,7 @@ pub async fn compose(world: &Arc<World>) -> anyhow::Result<Arc<Broker>> {
         metadata,
         io,
         medium: Arc::new(FileMedium::new(Arc::new(world.disk.clone()), "wal", options)),
+        loggers: Arc::default(),
         observer: Arc::new(Observed::new(metrics.clone())),
         metrics,
         storage_settings: storage_settings(),
