@@ -4,7 +4,7 @@
 //! Behaviour: whole batches, the first being the one that holds the fetch offset; a long poll over all partitions
 //! whose waiters are registered under the lock under which the high watermark was read; any error answers at once.
 //! The last stable offset equals the high watermark while transactions are not served.
-//! Left out: preferred read replicas (KIP-392), leader hints (KIP-951): one owner serves what it has.
+//! Leader hints from v16 (KIP-951). Left out: preferred read replicas (KIP-392).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +19,7 @@ use tidegate_wire::response::{FetchAnswer, PartitionAnswer, TopicAnswer, encode_
 
 use super::errors::Code;
 use super::fetch_session::{Asked, PartitionKey, Plan, Told, TopicKey, Wanted};
+use super::leader_hints;
 use super::{Answer, Close, Context, text};
 use crate::broker::Broker;
 use crate::partition::state::View;
@@ -26,6 +27,7 @@ use crate::partition::{FetchWaiter, Partition};
 use crate::partitions::Missing;
 
 const TOPIC_IDS_FROM: i16 = 13;
+const LEADER_HINTS_FROM: i16 = 16;
 const ZSTD_FROM: i16 = 10;
 const CODEC_ZSTD: u8 = 4;
 const READ_COMMITTED: i8 = 1;
@@ -56,7 +58,10 @@ pub async fn handle(
         }
     };
     let read = read_when_ready(broker, &plan, &terms).await;
-    let (answer, memory) = assemble(broker, &plan, read);
+    let (mut answer, memory) = assemble(broker, &plan, read);
+    if version >= LEADER_HINTS_FROM {
+        leader_hints::in_fetch(&broker.metadata.image(), &context.client.listener, &mut answer);
+    }
     finish(context, &answer, memory)
 }
 

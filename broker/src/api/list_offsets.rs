@@ -4,7 +4,7 @@
 //! records answers with the batch's base offset and maximum timestamp, so that it harms nobody but its reader.
 //! One tier: the earliest local offset is the log start, nothing is ever "tiered" (KIP-1005 answers -1).
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use kafka_protocol::messages::list_offsets_request::ListOffsetsPartition;
@@ -37,23 +37,29 @@ pub async fn handle(
 ) -> Result<Answer, Close> {
     broker.lease.wait_valid().await;
     let image = broker.metadata.image();
-    let mut seen = BTreeSet::new();
+    let mut times = BTreeMap::<(String, i32), u32>::new();
+    for topic in &request.topics {
+        for asked in &topic.partitions {
+            *times.entry((topic.name.to_string(), asked.partition_index)).or_default() += 1;
+        }
+    }
     let mut response = ListOffsetsResponse::default();
     for topic in request.topics {
         let row = image.topic_by_name(&topic.name);
         let mut answer = ListOffsetsTopicResponse::default().with_name(topic.name.clone());
         for asked in topic.partitions {
             let index = asked.partition_index;
-            let outcome = if !seen.insert((topic.name.to_string(), index)) {
-                Err(Code::InvalidRequest)
-            } else {
-                match row.map(|t| broker.partitions.get(&image, t.id, index)) {
+            // A partition that is there twice is answered once, as in Kafka.
+            let outcome = match times.insert((topic.name.to_string(), index), 0) {
+                Some(0) | None => continue,
+                Some(2..) => Err(Code::InvalidRequest),
+                Some(1) => match row.map(|t| broker.partitions.get(&image, t.id, index)) {
                     None | Some(Err(Missing::Unknown)) => Err(Code::UnknownTopicOrPartition),
                     Some(Err(Missing::NotOwner)) => Err(Code::NotLeaderOrFollower),
                     Some(Ok(partition)) => {
                         look_up(&partition, &asked, context.version(), request.isolation_level).await
                     }
-                }
+                },
             };
             let found = outcome.unwrap_or_else(|code| {
                 ListOffsetsPartitionResponse::default()

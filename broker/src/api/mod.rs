@@ -37,6 +37,7 @@ pub mod fetch;
 pub mod fetch_session;
 pub mod find_coordinator;
 pub mod init_producer_id;
+pub mod leader_hints;
 pub mod list_offsets;
 pub mod metadata;
 pub mod offset_for_leader_epoch;

@@ -4,7 +4,7 @@
 //! Behaviour: header fields decide about a batch; the body stays opaque (docs/compat.md says what follows from that).
 //! Internal topics are written by coordinators, and by clients only under the id of Kafka's tools, as in Kafka 4.1.
 //! acks 1 and -1 both answer after release; acks 0 answers nothing and closes the connection on an error.
-//! Left out: transactions (INVALID_TXN_STATE), leader hints (one owner so far answers for every partition it has).
+//! Leader hints from v10 (KIP-951). Left out: transactions (INVALID_TXN_STATE).
 
 use std::sync::Arc;
 
@@ -19,6 +19,7 @@ use tidegate_wal::ReserveError;
 use tidegate_wire::produce::{BatchLimits, TimestampLimits, check_timestamps, parse_produce_batch};
 
 use super::errors::Code;
+use super::leader_hints;
 use super::{Answer, Close, Context, text};
 use crate::broker::Broker;
 use crate::internal_topics::may_write;
@@ -28,6 +29,7 @@ use crate::release::Pending;
 use crate::topic_config::TimestampType;
 
 const TOPIC_IDS_FROM: i16 = 13;
+const LEADER_HINTS_FROM: i16 = 10;
 
 pub async fn handle(
     broker: &Arc<Broker>,
@@ -76,7 +78,15 @@ pub async fn handle(
                 Err(Failure::Code(code, message)) => {
                     broker.note_error(context.head.api_key, code);
                     failed.get_or_insert(code);
-                    refused(code, message).with_index(index)
+                    let mut refused = refused(code, message).with_index(index);
+                    if let Ok(topic) = &found
+                        && version >= LEADER_HINTS_FROM
+                    {
+                        let listener = &context.client.listener;
+                        let endpoints = &mut response.node_endpoints;
+                        leader_hints::in_produce(&image, topic.id, listener, &mut refused, endpoints);
+                    }
+                    refused
                 }
             };
             answer.partition_responses.push(partition);
