@@ -288,3 +288,32 @@ async fn features_with_minimum_zero_are_told_from_version_4_on() {
     let answer: ApiVersionsResponse = peer.call(18, 3, &bad).await;
     assert_eq!(answer.error_code, 42);
 }
+
+#[tokio::test]
+async fn between_the_high_watermark_and_the_log_end_a_fetch_is_empty() {
+    use tidegate_broker::api::{Answer, Handler};
+    let mut peer = peer_with(1).await;
+    let mut records = RecordsBuilder::new(Codec::None);
+    for _ in 0..5 {
+        records.push(2_000, None, Some(b"value"), &[]);
+    }
+    let mut frame = bytes::BytesMut::new();
+    let header = RequestHeader::default().with_request_api_key(0).with_request_api_version(9);
+    kafka_protocol::protocol::Encodable::encode(&header, &mut frame, 2).expect("encodes");
+    let ask = produce(TOPIC, 0, &records.build(Offset(0)), -1);
+    kafka_protocol::protocol::Encodable::encode(&ask, &mut frame, 9).expect("encodes");
+    // Admitted, and not released before this task waits for something.
+    let Ok(Answer::When(pending, _)) = peer.surface.handle(frame.freeze()).await else { panic!("admitted") };
+    let broker = std::sync::Arc::clone(&peer.surface.broker);
+    let partition = broker.partitions.get(&broker.metadata.image(), peer.topic_id(TOPIC), 0).expect("owned");
+    let view = partition.view();
+    assert_eq!((view.high_watermark, view.end), (Offset(1), Offset(6)), "five records are not released yet");
+    for (offset, code) in [(1, 0), (3, 0), (6, 0), (7, 1)] {
+        let part = fetch_one(&mut peer, 12, wanted(offset)).await;
+        assert_eq!(part.error_code, code, "offset {offset}");
+        assert!(part.records.is_none_or(|r| r.is_empty()), "offset {offset}");
+    }
+    assert_eq!(partition.view().high_watermark, Offset(1), "still not");
+    assert!(pending.done().await);
+    assert!(fetch_one(&mut peer, 12, wanted(3)).await.records.is_some_and(|r| !r.is_empty()));
+}

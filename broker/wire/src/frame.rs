@@ -130,6 +130,8 @@ mod tests {
         };
         let max = 104_857_600;
         assert_eq!(read(max, *b"GET "), Err(FrameError::Oversized { size: 1_195_725_856, max }));
+        let tls_hello = [0x16, 3, 1, 2];
+        assert_eq!(read(max, tls_hello), Err(FrameError::Oversized { size: 369_295_618, max }));
         assert_eq!(read(max, (-1_i32).to_be_bytes()), Err(FrameError::Negative(-1)));
         assert_eq!(read(max, i32::MIN.to_be_bytes()), Err(FrameError::Negative(i32::MIN)));
         assert_eq!(read(100, 101_i32.to_be_bytes()), Err(FrameError::Oversized { size: 101, max: 100 }));
