@@ -321,6 +321,14 @@ async fn topic_configs_are_altered_by_steps_or_as_a_whole() {
     assert_eq!(alter(&mut peer, topic, &steps, false).await, none);
     assert_eq!(value(described(&mut peer, topic, key).await), ("500000".into(), 1));
 
+    // All at once, which is put together from what topics share, says the same as each by itself.
+    let everything = described(&mut peer, topic, None).await.configs;
+    assert_eq!(everything.len(), 33);
+    for config in everything {
+        let alone = described(&mut peer, topic, Some(&[config.name.as_str()])).await.configs;
+        assert_eq!(alone, [config]);
+    }
+
     // AlterConfigs: what is not named goes back to its default.
     let config = alter_configs_request::AlterableConfig::default()
         .with_name(text("flush.ms"))
@@ -364,6 +372,7 @@ async fn broker_configs_hold_at_once_by_precedence_and_outlive_the_process() {
         broker.partitions.get(&image, peer.topic_id(TOPIC), 0).expect("owned")
     };
     assert_eq!(partition.settings().retention_ms, Some(999_999));
+    let before = peer.surface.broker.metadata.image();
     let bytes = [("message.max.bytes", SET, Some("100"))];
     assert_eq!(alter(&mut peer, all_brokers, &bytes, false).await, none);
     let large = tidegate_common::batch::build(tidegate_common::Offset(0), 1, 1, 1, vec![0; 200].into());
@@ -384,6 +393,8 @@ async fn broker_configs_hold_at_once_by_precedence_and_outlive_the_process() {
     let image = broker.metadata.image();
     let live = tidegate_broker::broker_config::LiveConfig::new(broker.node, broker.config.clone(), &image);
     assert_eq!(live.load().topics.message_bytes_max, 100);
+    assert!(!broker.live.follow(&before), "an older image changes nothing");
+    assert_eq!(broker.live.load().topics.message_bytes_max, 100);
 }
 
 #[tokio::test]

@@ -72,7 +72,9 @@ async fn topic(
         let topic = image.topic_by_name(name).ok_or_else(missing)?;
         let configs = match change {
             Change::Steps(steps) => topic_config::apply_incremental(&topic.configs, steps),
-            Change::All(configs) => topic_config::validate_all(configs).map(|()| configs.clone()),
+            Change::All(configs) => {
+                topic_config::validate_changed(&topic.configs, configs).map(|()| configs.clone())
+            }
         };
         let configs = configs.map_err(|e: ConfigRefusal| (Code::InvalidConfig, e.to_string()))?;
         if validate_only || configs == topic.configs {

@@ -9,6 +9,7 @@
 //! Left out: configs of client metrics (16) and groups (32), which only client telemetry and the new group protocols
 //! read: INVALID_REQUEST with a message. They are listed, as none.
 
+use std::cell::LazyCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -55,6 +56,12 @@ pub async fn describe(
         version: context.version(),
     };
     let config = broker.live.load();
+    // Most configs of most topics are their broker's: they are put together once for all topics of a request.
+    let none = BTreeMap::new();
+    let unset = LazyCell::new(|| {
+        let entries = topic_config::describe(&none, &config, None);
+        entries.into_iter().map(|entry| encoded(entry, &asked)).collect::<Vec<_>>()
+    });
     let results = request
         .resources
         .iter()
@@ -62,7 +69,7 @@ pub async fn describe(
             let answer = DescribeConfigsResult::default()
                 .with_resource_type(resource.resource_type)
                 .with_resource_name(resource.resource_name.clone());
-            match describe_one(broker, &config, resource, &asked) {
+            match describe_one(broker, &config, resource, &asked, &unset) {
                 // Kafka gives an empty text where there is no error.
                 Ok(configs) => answer.with_error_message(Some(StrBytes::default())).with_configs(configs),
                 Err((code, why)) => answer.with_error_code(code.into()).with_error_message(Some(text(why))),
@@ -83,6 +90,7 @@ fn describe_one(
     config: &config::Config,
     resource: &DescribeConfigsResource,
     asked: &Asked,
+    unset: &LazyCell<Vec<DescribeConfigsResourceResult>, impl FnOnce() -> Vec<DescribeConfigsResourceResult>>,
 ) -> Result<Vec<DescribeConfigsResourceResult>, Refused> {
     let name = resource.resource_name.as_str();
     let wanted: Option<Vec<String>> =
@@ -94,7 +102,19 @@ fn describe_one(
             is_valid_name(name).map_err(|why| (Code::InvalidTopicException, why))?;
             let image = broker.metadata.image();
             let topic = image.topic_by_name(name).ok_or((Code::UnknownTopicOrPartition, String::new()))?;
-            Ok(answer(topic_config::describe(&topic.configs, config, wanted)))
+            if wanted.is_some_and(|names| !names.is_empty()) {
+                return Ok(answer(topic_config::describe(&topic.configs, config, wanted)));
+            }
+            let mut configs = (**unset).clone();
+            let own: Vec<String> = topic.configs.keys().cloned().collect();
+            if !own.is_empty() {
+                for entry in topic_config::describe(&topic.configs, config, Some(&own)) {
+                    if let Some(at) = configs.iter().position(|c| c.name.as_str() == entry.name) {
+                        configs[at] = encoded(entry, asked);
+                    }
+                }
+            }
+            Ok(configs)
         }
         BROKER if name.is_empty() => {
             let (image, none) = (broker.metadata.image(), BTreeMap::new());

@@ -46,7 +46,9 @@ impl LiveConfig {
         let rows = [None, Some(self.node)].map(|broker| image.broker_configs(broker));
         let versions = rows.map(|row| row.map_or(0, |row| row.version));
         let mut seen = self.seen.lock();
-        if *seen == (versions[0], versions[1]) {
+        // Versions only grow: an image that was taken before one that was followed tells nothing new.
+        let is_newer = versions[0] >= seen.0 && versions[1] >= seen.1 && *seen != (versions[0], versions[1]);
+        if !is_newer {
             return false;
         }
         *seen = (versions[0], versions[1]);

@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 use super::error::ConfigError;
 use super::key::{Bounds, Class, Default, Key};
 use super::table;
+use crate::broker_config::{Scope, scope};
 
 /// One key in full, or all keys in a line each.
 pub fn explain(key: Option<&str>) -> Result<String, Box<ConfigError>> {
@@ -32,10 +33,14 @@ pub fn explain(key: Option<&str>) -> Result<String, Box<ConfigError>> {
 #[must_use]
 pub fn docs() -> String {
     let mut out = String::from(HEAD);
-    out.push_str("\n## Keys with effect\n\n| key | type | unit | default | bounds | meaning |\n|---|---|---|---|---|---|\n");
+    out.push_str("\n## Keys with effect\n\n*Dynamic*: clients may change it while brokers run, for one broker or for all (KIP-226).\n\n");
+    out.push_str(
+        "| key | type | unit | default | bounds | dynamic | meaning |\n|---|---|---|---|---|---|---|\n",
+    );
     for key in of_class(|class| matches!(class, Class::Effective)) {
-        let cells =
-            [key.kind.name(), key.unit.name(), &shown_default(key), &key.bounds.to_string(), key.meaning];
+        let dynamic = if scope(key.name) == Scope::ClusterWide { "yes" } else { "" };
+        let (default, bounds) = (shown_default(key), key.bounds.to_string());
+        let cells = [key.kind.name(), key.unit.name(), &default, &bounds, dynamic, key.meaning];
         let _ = writeln!(out, "| `{}` | {} |", key.name, cells.map(cell).join(" | "));
     }
     out.push_str("\n## Keys that are refused until they are served\n\nTheir default is accepted.\n\n");

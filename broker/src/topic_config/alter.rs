@@ -74,6 +74,14 @@ pub fn validate_all(overrides: &BTreeMap<String, String>) -> Result<(), ConfigRe
     validate_where(overrides, |_, _| true)
 }
 
+/// As `validate_all`, but what stands already is not judged again: an internal topic has values that no client may set.
+pub fn validate_changed(
+    before: &BTreeMap<String, String>,
+    overrides: &BTreeMap<String, String>,
+) -> Result<(), ConfigRefusal> {
+    validate_where(overrides, |name, text| before.get(name).is_none_or(|stands| stands != text))
+}
+
 fn validate_where(
     overrides: &BTreeMap<String, String>,
     judged: impl Fn(&str, &str) -> bool,

@@ -15,7 +15,9 @@ pub mod table;
 #[cfg(test)]
 mod tests;
 
-pub use alter::{AlterOp, ConfigChange, ConfigRefusal, apply_incremental, validate, validate_all};
+pub use alter::{
+    AlterOp, ConfigChange, ConfigRefusal, apply_incremental, validate, validate_all, validate_changed,
+};
 pub use describe::{ConfigEntry, ConfigSource, ConfigSynonym, describe};
 pub use docs::docs;
 pub use settings::{TimestampType, TopicSettings};

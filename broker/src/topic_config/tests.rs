@@ -167,6 +167,18 @@ fn incremental_changes_set_delete_append_and_subtract() {
 }
 
 #[test]
+fn what_no_client_may_set_stays_where_it_is_set() {
+    let internal = overrides(&[("cleanup.policy", "compact")]);
+    let after =
+        apply_incremental(&internal, &[change("flush.ms", AlterOp::Set, Some("2"))]).expect("accepted");
+    assert_eq!(after, overrides(&[("cleanup.policy", "compact"), ("flush.ms", "2")]));
+    assert_eq!(validate_changed(&internal, &after), Ok(()));
+    assert!(matches!(validate_all(&internal), Err(ConfigRefusal::NotYet { .. })));
+    let back = [change("cleanup.policy", AlterOp::Set, Some("compact,delete"))];
+    assert!(apply_incremental(&internal, &back).is_err());
+}
+
+#[test]
 fn append_starts_from_the_default_and_adds_nothing_twice() {
     let none = overrides(&[]);
     let append = |value| apply_incremental(&none, &[change("cleanup.policy", AlterOp::Append, Some(value))]);
