@@ -238,17 +238,8 @@ async fn adopt_former(
         }
         let floor = Position(row.trim.0.saturating_sub(1));
         let sealed = seams.medium.seal(row.id, incarnation, floor).await.map_err(|e| with_floor(e, floor))?;
+        settle_end(seams, incarnation, &*sealed, floor).await?;
         let end = sealed.end();
-        let command = Command::SealWal { wal: row.id, executor: incarnation, end };
-        match seams.metadata.propose_one(command).await? {
-            Response::Sealed { end: counts, .. } if counts == end => {}
-            Response::Sealed { end: counts, .. } => {
-                let file = format!("WAL {}", row.id);
-                let what = format!("it ends at {end}, the quorum knows it sealed at {counts}");
-                return Err(OpenError::Damaged { file, offset: 0, what }.into());
-            }
-            other => return Err(StartError::Unexpected(format!("{other:?}"))),
-        }
         kept.push(Arc::clone(&sealed));
         let adopted = storage.adopt(sealed)?;
         tracing::info!(wal = row.id.0, end = end.0, streams = adopted.streams.len(), "adopted a former WAL");
@@ -259,6 +250,44 @@ async fn adopt_former(
         }
     }
     Ok(tails)
+}
+
+/// Has the quorum fix where a WAL ends. An end below the one it knows is damage, unless an operator gave up the rest.
+async fn settle_end(
+    seams: &Seams,
+    executor: Incarnation,
+    sealed: &dyn SealedWal,
+    floor: Position,
+) -> Result<(), StartError> {
+    let wal = sealed.id();
+    // What is trimmed was not given up: it is in the bucket.
+    let end = sealed.given_up_to().map_or(sealed.end(), |_| sealed.end().max(floor));
+    let counts = sealed_at(seams, Command::SealWal { wal, executor, end }).await?;
+    if counts == end {
+        return Ok(());
+    }
+    match sealed.given_up_to() {
+        Some(given_up_to) if end < counts && counts <= given_up_to => {
+            tracing::warn!(
+                wal = wal.0,
+                kept = end.0,
+                given_up_to = given_up_to.0,
+                "a partial recovery gave up acknowledged records"
+            );
+            sealed_at(seams, Command::LowerSeal { wal, executor, end }).await.map(drop)
+        }
+        _ => {
+            let what = format!("it ends at {end}, the quorum knows it sealed at {counts}");
+            Err(OpenError::Damaged { file: format!("WAL {wal}"), offset: 0, what }.into())
+        }
+    }
+}
+
+async fn sealed_at(seams: &Seams, command: Command) -> Result<Position, StartError> {
+    match seams.metadata.propose_one(command).await? {
+        Response::Sealed { end, .. } => Ok(end),
+        other => Err(StartError::Unexpected(format!("{other:?}"))),
+    }
 }
 
 /// Names the floor that the tools need to see the same damage.

@@ -104,6 +104,12 @@ pub enum Command {
         expected_version: u64,
         configs: BTreeMap<String, String>,
     },
+    /// An operator gave up what a sealed WAL held above `end`, since it is damaged. Idempotent; the end only falls.
+    LowerSeal {
+        wal: WalId,
+        executor: Incarnation,
+        end: Position,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

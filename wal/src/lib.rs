@@ -201,6 +201,10 @@ pub trait SealedWal: Send + Sync + 'static {
     fn end(&self) -> Position;
     /// First position that is not trimmed.
     fn start(&self) -> Position;
+    /// The newest position that was durable, when an operator's partial recovery gave up what lies above `end`.
+    fn given_up_to(&self) -> Option<Position> {
+        None
+    }
     /// Entries of untrimmed records, in order.
     fn index(&self) -> &[IndexEntry];
     fn read(&self, position: Position) -> BoxFuture<'_, Result<WalRecord, ReadError>>;

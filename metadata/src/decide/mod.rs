@@ -82,6 +82,7 @@ fn decide(command: &Command, image: &Image) -> Decision {
         Command::AlterBrokerConfigs { broker, expected_version, configs } => {
             alter_broker_configs(image, *broker, *expected_version, configs)
         }
+        Command::LowerSeal { wal, executor, end } => lower_seal(image, *wal, *executor, *end),
     }
 }
 
@@ -194,6 +195,23 @@ fn seal_wal(image: &Image, wal: WalId, executor: Incarnation, end: Position) -> 
         return Err(Refusal::SealBelowTrim { wal, end, trim: row.trim });
     }
     Ok((vec![Record::WalSealed { wal, end, executor }], Response::Sealed { end, executor }))
+}
+
+fn lower_seal(image: &Image, wal: WalId, executor: Incarnation, end: Position) -> Decision {
+    live(image, executor)?;
+    let row = image.wal(wal).ok_or(Refusal::UnknownWal(wal))?;
+    match row.state {
+        WalState::Open => Err(Refusal::WalNotSealed { wal }),
+        WalState::Sealed { end: sealed, executor } if sealed <= end => {
+            Ok((vec![], Response::Sealed { end: sealed, executor }))
+        }
+        WalState::Sealed { .. } if end.next() < row.trim => {
+            Err(Refusal::SealBelowTrim { wal, end, trim: row.trim })
+        }
+        WalState::Sealed { .. } => {
+            Ok((vec![Record::WalSealed { wal, end, executor }], Response::Sealed { end, executor }))
+        }
+    }
 }
 
 fn trim_wal(image: &Image, wal: WalId, incarnation: Incarnation, below: Position) -> Decision {

@@ -239,6 +239,30 @@ fn the_first_seal_counts() {
 }
 
 #[test]
+fn an_operator_can_lower_a_seal_and_nothing_raises_it() {
+    let mut world = World::new();
+    world.ok(register(1, 1));
+    world.ok(Command::TrimWal { wal: WalId(1), incarnation: Incarnation(1), below: Position(4) });
+    let lower = |executor, end| Command::LowerSeal {
+        wal: WalId(1),
+        executor: Incarnation(executor),
+        end: Position(end),
+    };
+    assert_eq!(world.refused(lower(1, 5)), Refusal::WalNotSealed { wal: WalId(1) });
+    world.ok(register(1, 2));
+    world.ok(Command::SealWal { wal: WalId(1), executor: Incarnation(2), end: Position(9) });
+    assert_eq!(world.refused(lower(1, 5)), Refusal::Fenced(Incarnation(1)));
+    let below = Refusal::SealBelowTrim { wal: WalId(1), end: Position(2), trim: Position(4) };
+    assert_eq!(world.refused(lower(2, 2)), below);
+    let lowered = Response::Sealed { end: Position(5), executor: Incarnation(2) };
+    assert_eq!(world.ok(lower(2, 5)), lowered);
+    assert_eq!(world.ok(lower(2, 5)), lowered, "idempotent");
+    assert_eq!(world.ok(lower(2, 7)), lowered, "never raised");
+    let unknown = Command::LowerSeal { wal: WalId(8), executor: Incarnation(2), end: Position(1) };
+    assert_eq!(world.refused(unknown), Refusal::UnknownWal(WalId(8)));
+}
+
+#[test]
 fn a_wal_goes_once_it_is_sealed_and_trimmed_to_its_end() {
     let mut world = World::new();
     world.ok(register(1, 1));

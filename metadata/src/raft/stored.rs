@@ -228,6 +228,7 @@ mod tests {
             (Command::RetireObjects { incarnation, objects: vec![] }, "100100"),
             (Command::ConfirmDeleted { incarnation, objects: vec![] }, "110100"),
             (Command::AllocateProducerIds { incarnation, count: 5 }, "120105"),
+            (Command::LowerSeal { wal, executor: incarnation, end: Position(9) }, "14020109"),
         ];
         for (command, bytes) in commands {
             let hex: String = encode(&command)[1..].iter().map(|byte| format!("{byte:02x}")).collect();

@@ -38,6 +38,11 @@ impl SealedWal for FileSealed {
         Position(self.log.seal().end)
     }
 
+    fn given_up_to(&self) -> Option<Position> {
+        let seal = self.log.seal();
+        seal.is_partial().then_some(Position(seal.given_up_to))
+    }
+
     fn start(&self) -> Position {
         Position(self.log.start().max(self.trimmed.load(Ordering::SeqCst)))
     }
