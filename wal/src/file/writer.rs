@@ -26,6 +26,9 @@ use crate::{Durability, Permit, Reach, ReadError, ReserveError, Usage, Wal, WalR
 pub(super) const GROUP_BYTES_MAX: usize = 4 << 20;
 /// Prepared segments that the keeper holds ready.
 const SPARES: usize = 1;
+/// Trimmed segments that are kept to be written again: an upload round frees several at once, and making a new
+/// segment writes each of its bytes once more than using an old one.
+const RECYCLED_MAX: usize = 4;
 
 pub(super) struct FileWal {
     shared: Arc<Shared>,
@@ -334,7 +337,7 @@ impl Shared {
 
     fn trim(&self, below: Position) -> Result<(), ReadError> {
         // Only what is durable can be trimmed; the newest segment stays in any case.
-        match self.files.trim(below.0, SPARES) {
+        match self.files.trim(below.0, RECYCLED_MAX) {
             Ok(0) => Ok(()),
             Ok(_) => {
                 self.refresh(Some(false));
