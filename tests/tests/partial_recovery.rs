@@ -21,7 +21,7 @@ const LATEST: i64 = -1;
 
 fn peer_of(broker: &Arc<Broker>) -> Peer {
     let client = Client { listener: "PLAINTEXT".into(), host: [127, 0, 0, 1].into() };
-    Peer { surface: Surface { broker: Arc::clone(broker), client }, seen: BTreeSet::new() }
+    Peer { surface: Surface { broker: Arc::clone(broker), client }, seen: BTreeSet::new(), client_id: "test" }
 }
 
 async fn write(peer: &mut Peer) -> i64 {
