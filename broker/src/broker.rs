@@ -23,6 +23,7 @@ use crate::api::fetch_session::FetchSessions;
 use crate::api::{Answer, Close, served_ranges};
 use crate::broker_config::LiveConfig;
 use crate::config::Config;
+use crate::coordinator::Coordinator;
 use crate::lease::Lease;
 use crate::logging::Loggers;
 use crate::metrics::{ApiMetrics, Metrics};
@@ -76,6 +77,7 @@ pub struct Broker {
     pub partitions: Partitions,
     pub sessions: Mutex<FetchSessions>,
     pub producer_ids: ProducerIds,
+    pub coordinator: Coordinator,
     pub io: ObjectIo,
     /// Where this broker's WALs are.
     pub medium: Arc<dyn WalMedium>,
@@ -99,6 +101,8 @@ impl Broker {
         let live = LiveConfig::new(parts.node, Arc::clone(&parts.config), &parts.metadata.image());
         let partitions = Partitions::new(owner, Arc::clone(&live), Arc::clone(&parts.storage), parts.tails);
         let connections = live.load().connections;
+        let coordinator =
+            Coordinator::new(&parts.config, Arc::clone(&parts.clock), parts.metrics.groups.clone());
         let apis = served_ranges().map(|r| (r.key, parts.metrics.apis.of(r.name))).collect();
         Arc::new(Self {
             apis,
@@ -114,6 +118,7 @@ impl Broker {
             sessions: Mutex::new(FetchSessions::new(parts.config.fetch.session_slots as usize)),
             partitions,
             producer_ids: ProducerIds::default(),
+            coordinator,
             io: parts.io,
             medium: parts.medium,
             loggers: parts.loggers,
@@ -205,6 +210,7 @@ impl Broker {
         }
         let changed = of_topics || of_broker;
         self.partitions.follow(&image, changed);
+        self.coordinator.follow(self, &image);
     }
 
     /// Waits until the bytes of requests being served leave room for this one (`queued.max.request.bytes`).
@@ -231,6 +237,15 @@ impl Broker {
             api.seconds.observe(seconds);
             api.request_bytes.inc_by(received as u64);
             api.response_bytes.inc_by(sent as u64);
+        }
+    }
+
+    /// As `note_error` for a code by its number; 0 is none.
+    pub(crate) fn note_code(&self, key: i16, code: i16) {
+        if code != 0
+            && let Some(api) = self.apis.get(&key)
+        {
+            api.error(code);
         }
     }
 

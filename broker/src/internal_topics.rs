@@ -81,7 +81,10 @@ pub async fn create_consumer_offsets(broker: &Arc<Broker>) -> Result<(), Propose
         replication_factor,
         configs: configs(CONSUMER_OFFSETS, &broker.config),
     };
-    match propose_topic(broker, command).await {
+    let created = propose_topic(broker, command).await;
+    // The coordinator begins to load at once.
+    broker.follow_image();
+    match created {
         Err(ProposeError::Refused(Refusal::TopicExists(_))) => Ok(()),
         other => other,
     }

@@ -11,6 +11,7 @@ pub mod broker;
 pub mod broker_config;
 pub mod cli;
 pub mod config;
+pub mod coordinator;
 pub mod internal_topics;
 pub mod join;
 pub mod lease;

@@ -15,6 +15,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Metric, Registry, Unit};
+use tidegate_groups::{Answer as GroupAnswer, GroupState};
 
 /// A number that is set, ≥ 0.
 pub type Level = Gauge<u64, AtomicU64>;
@@ -34,6 +35,7 @@ pub struct Metrics {
     pub block_cache: BlockCacheMetrics,
     pub partitions_open: Level,
     pub raft: RaftMetrics,
+    pub groups: GroupMetrics,
     registry: Arc<Registry>,
     docs: Arc<Vec<MetricDoc>>,
 }
@@ -120,6 +122,26 @@ pub struct RaftMetrics {
     pub applied_index: Level,
     /// 0 or 1.
     pub is_leader: Level,
+}
+
+#[derive(Clone, Debug)]
+pub struct GroupMetrics {
+    groups: Family<StateLabel, Level>,
+    pub members: Level,
+    pub member_bytes: Level,
+    pub offsets: Level,
+    pub live_bytes: Level,
+    pub log_bytes: Level,
+    pub loading: Level,
+    pub load_seconds: Histogram,
+    pub load_failures: Counter,
+    pub rebalances: Counter,
+    pub shortened: Counter,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StateLabel {
+    state: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -276,6 +298,7 @@ impl Metrics {
                     "1 if this process leads the metadata quorum.",
                 ),
             },
+            groups: GroupMetrics::register(&mut r),
             registry: Arc::new(r.registry),
             docs: Arc::new(r.docs),
         }
@@ -304,6 +327,79 @@ impl Metrics {
 impl Default for Metrics {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+impl GroupMetrics {
+    /// Sets how many groups are in each state.
+    pub fn states(&self, groups: [usize; 4]) {
+        let states = [
+            GroupState::Empty,
+            GroupState::PreparingRebalance,
+            GroupState::CompletingRebalance,
+            GroupState::Stable,
+        ];
+        for (state, count) in states.into_iter().zip(groups) {
+            self.groups.get_or_create_owned(&StateLabel { state: state.as_str() }).set(count as u64);
+        }
+    }
+
+    /// Counts what the answer to a parked request tells.
+    pub fn note(&self, answer: &GroupAnswer) {
+        // Each generation tells its leader once.
+        if let GroupAnswer::Join(join) = answer
+            && join.error.is_none()
+            && join.leader == join.member
+        {
+            self.rebalances.inc();
+        }
+    }
+
+    fn register(r: &mut Registrar) -> Self {
+        let bytes = Some(Unit::Bytes);
+        Self {
+            groups: r.gauge("groups", None, "state", "Consumer groups coordinated here, by state."),
+            members: r.gauge("group_members", None, "", "Members of the groups coordinated here."),
+            member_bytes: r.gauge(
+                "group_member",
+                bytes.clone(),
+                "",
+                "Bytes of subscriptions and assignments of members.",
+            ),
+            offsets: r.gauge("group_offsets", None, "", "Committed offsets kept here."),
+            live_bytes: r.gauge(
+                "group_live",
+                bytes.clone(),
+                "",
+                "Bytes of groups and offsets as records: what __consumer_offsets needs to hold.",
+            ),
+            log_bytes: r.gauge(
+                "group_log",
+                bytes,
+                "",
+                "Bytes of the partitions of __consumer_offsets from their log starts on.",
+            ),
+            loading: r.gauge(
+                "group_partitions_loading",
+                None,
+                "",
+                "Partitions of __consumer_offsets that are not loaded: their groups wait.",
+            ),
+            load_seconds: r.histogram("group_load", "Time to load one partition of __consumer_offsets."),
+            load_failures: r.counter(
+                "group_load_failures",
+                None,
+                "",
+                "Loads of a partition of __consumer_offsets that failed and were tried again.",
+            ),
+            rebalances: r.counter("group_rebalances", None, "", "Generations of groups that were formed."),
+            shortened: r.counter(
+                "group_log_rewrites",
+                None,
+                "",
+                "Rewrites that shortened a partition of __consumer_offsets.",
+            ),
+        }
     }
 }
 
@@ -471,6 +567,7 @@ mod tests {
         produce.error(6);
         metrics.connections.closed("idle");
         metrics.store.requests("put", 1);
+        metrics.groups.states([0, 0, 0, 1]);
         metrics
     }
 

@@ -139,6 +139,14 @@ pub async fn sample(broker: Arc<Broker>) {
         metrics.uploads.backlog_bytes.set(backlog.bytes);
         metrics.uploads.backlog_age_seconds.set(backlog.oldest_age_ms as f64 / 1000.0);
         metrics.partitions_open.set(broker.partitions.count() as u64);
+        let (stats, log_bytes, loading) = broker.coordinator.stats();
+        metrics.groups.states(stats.groups);
+        metrics.groups.members.set(stats.members as u64);
+        metrics.groups.member_bytes.set(stats.member_bytes as u64);
+        metrics.groups.offsets.set(stats.offsets as u64);
+        metrics.groups.live_bytes.set(stats.live_bytes);
+        metrics.groups.log_bytes.set(log_bytes);
+        metrics.groups.loading.set(loading as u64);
         metrics.raft.applied_index.set(broker.metadata.image().applied_index());
         metrics.raft.is_leader.set(u64::from(broker.metadata.leader() == Some(broker.metadata.node())));
         tokio::time::sleep(EVERY).await;

@@ -34,6 +34,7 @@ use tokio::task::JoinSet;
 use crate::admin::{Admin, Probe, Readiness};
 use crate::broker::Broker;
 use crate::config::{Config, StorageEncryption, StorageLocation, WalMedium as Medium};
+use crate::coordinator;
 use crate::logging::Loggers;
 use crate::metrics::Metrics;
 use crate::net::connection::Limits;
@@ -278,7 +279,9 @@ fn medium(config: &Config, clock: &SharedClock, metrics: &Metrics) -> Arc<dyn Wa
             let options = FileOptions {
                 bytes_max: config.wal.bytes_max,
                 segment_bytes: config.wal.segment_bytes,
-                record_bytes_max: usize::try_from(config.batch_bytes_max()).unwrap_or(usize::MAX),
+                record_bytes_max: usize::try_from(config.batch_bytes_max())
+                    .unwrap_or(usize::MAX)
+                    .max(coordinator::BATCH_BYTES_MIN),
                 driver: Driver::Thread,
                 observer: Some(Observer { clock: Arc::clone(clock), on_group: Arc::new(on_group) }),
                 ..FileOptions::default()

@@ -159,12 +159,14 @@ pub async fn start(seams: Seams, mark_wal: MarkWal<'_>) -> Result<Arc<Broker>, S
         broker.open_streams(batch.to_vec()).await?;
         taken += batch.len() as u64;
     }
+    // Opens the group coordinator's shards, which begin to load.
+    broker.follow_image();
     renew_once(&broker).await;
     storage.spawn();
     Ok(broker)
 }
 
-/// The loops of a serving broker that are not storage's: lease, release, image, retention. Runs until the log dies or
+/// The loops of a serving broker that are not storage's: lease, release, image, groups, retention. Runs until the log dies or
 /// this incarnation is fenced; the reason is the process's last words.
 pub async fn run_loops(broker: Arc<Broker>) -> String {
     let release = Arc::clone(&broker.releaser).run();
@@ -174,6 +176,7 @@ pub async fn run_loops(broker: Arc<Broker>) -> String {
         why = broker.metadata.stopped() => format!("the metadata node stopped: {why}"),
         why = verify_adopted(&broker) => why,
         () = follow_image(&broker) => "the metadata node stopped".into(),
+        () = crate::coordinator::run(Arc::clone(&broker)) => "the group coordinator stopped".into(),
         () = crate::retention::run(Arc::clone(&broker)) => "retention stopped".into(),
         () = open_leftovers(&broker) => "opening partitions stopped".into(),
     }

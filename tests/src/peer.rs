@@ -4,12 +4,14 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::{ProduceRequest, RequestHeader, TopicName};
 use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
 use tidegate_broker::api::{Answer, Close, Handler, Surface};
+use tidegate_broker::broker::Broker;
 use tidegate_broker::net::connection::Client;
 use tidegate_common::{Batch, Offset};
 use tidegate_wire::records::{Codec, RecordsBuilder};
@@ -42,9 +44,41 @@ impl Peer {
     /// # Panics
     /// When it does not start.
     pub async fn new() -> Self {
-        let world = World::new(1, 0, History::new());
-        let broker = compose(&world).await.expect("starts");
-        tokio::spawn(tidegate_broker::start::run_loops(Arc::clone(&broker)));
+        Self::over(&World::new(1, 0, History::new())).await
+    }
+
+    /// A client of the next life of the world's broker. Dropping the runtime ends that life, like a SIGKILL.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub async fn over(world: &Arc<World>) -> Self {
+        let peer = Self::before_its_loops(world).await;
+        tokio::spawn(tidegate_broker::start::run_loops(Arc::clone(&peer.surface.broker)));
+        peer
+    }
+
+    /// As `over`, with a broker whose loops do not run yet: nothing is loaded, released or renewed.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub async fn before_its_loops(world: &Arc<World>) -> Self {
+        Self::of(compose(world).await.expect("starts"))
+    }
+
+    /// Whether the coordinator of every group is loaded.
+    #[must_use]
+    pub fn loaded(&self) -> bool {
+        let coordinator = &self.surface.broker.coordinator;
+        !coordinator.shards().is_empty() && coordinator.stats().2 == 0
+    }
+
+    /// Another client of the same broker.
+    #[must_use]
+    pub fn another(&self) -> Self {
+        Self::of(Arc::clone(&self.surface.broker))
+    }
+
+    fn of(broker: Arc<Broker>) -> Self {
         let client = Client { listener: "PLAINTEXT".into(), host: [127, 0, 0, 1].into() };
         Self { surface: Surface { broker, client }, seen: BTreeSet::new(), client_id: "test" }
     }
@@ -104,6 +138,18 @@ impl Peer {
     pub fn topic_id(&self, topic: &str) -> uuid::Uuid {
         self.surface.broker.metadata.image().topic_by_name(topic).expect("created").id
     }
+}
+
+/// Has the world's clock walk with tokio's, which a test may have paused.
+pub fn walk(world: &World) {
+    const STEP_MS: u64 = 10;
+    let clock = Arc::clone(&world.clock);
+    tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(Duration::from_millis(STEP_MS)).await;
+            clock.set_ms(clock.ms() + STEP_MS);
+        }
+    });
 }
 
 /// Versions of a served key.

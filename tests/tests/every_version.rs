@@ -26,15 +26,19 @@ use kafka_protocol::messages::*;
 use kafka_protocol::protocol::Decodable;
 use tidegate_broker::api::SERVED;
 use tidegate_common::Offset;
-use tidegate_tests::peer::{Peer, all, batch, bytes_of, name, produce, text};
+use tidegate_tests::peer::{Peer, all, batch, bytes_of, name, produce, text, walk};
+use tidegate_tests::sim::history::History;
+use tidegate_tests::sim::world::World;
 use tidegate_wire::records::{Codec, RecordsBuilder};
 use tidegate_wire::versions;
 
 const NOT_THERE: &str = "not-there";
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn every_served_api_answers_in_every_version() {
-    let mut peer = Peer::new().await;
+    let world = World::new(1, 0, History::new());
+    walk(&world);
+    let mut peer = Peer::over(&world).await;
     admin(&mut peer).await;
     data(&mut peer).await;
     groups(&mut peer).await;
@@ -366,6 +370,156 @@ async fn groups(peer: &mut Peer) {
             assert_eq!((found, port > 0), (code, code == 0), "version {v}, key type {key_type}");
         }
     }
+    one_group(peer).await;
+}
+
+/// The answers of all families about a group of one member, from its first JoinGroup to its deletion.
+async fn one_group(peer: &mut Peer) {
+    while !peer.loaded() {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    let group = || GroupId(text("every-version"));
+    let by_id = |v: i16| v >= 10;
+    let id = peer.topic_id("t7");
+    let (mut member, mut generation) = (text(""), -1);
+    for v in all(11) {
+        let protocol = join_group_request::JoinGroupRequestProtocol::default()
+            .with_name(text("range"))
+            .with_metadata(Bytes::from_static(b"subscription"));
+        let ask = JoinGroupRequest::default()
+            .with_group_id(group())
+            .with_session_timeout_ms(30_000)
+            .with_protocol_type(text("consumer"))
+            .with_member_id(member.clone())
+            .with_protocols(vec![protocol]);
+        let ask = if v >= 1 { ask.with_rebalance_timeout_ms(30_000) } else { ask };
+        let answer: JoinGroupResponse = peer.call(11, v, &ask).await;
+        assert_eq!(answer.error_code, 0, "version {v}");
+        assert_eq!((answer.leader.as_str(), answer.members.len()), (answer.member_id.as_str(), 1));
+        (member, generation) = (answer.member_id, answer.generation_id);
+    }
+    for v in all(14) {
+        let given = sync_group_request::SyncGroupRequestAssignment::default()
+            .with_member_id(member.clone())
+            .with_assignment(Bytes::from_static(b"assignment"));
+        let ask = SyncGroupRequest::default()
+            .with_group_id(group())
+            .with_generation_id(generation)
+            .with_member_id(member.clone())
+            .with_assignments(vec![given]);
+        let ask = if v >= 5 {
+            ask.with_protocol_type(Some(text("consumer"))).with_protocol_name(Some(text("range")))
+        } else {
+            ask
+        };
+        let answer: SyncGroupResponse = peer.call(14, v, &ask).await;
+        assert_eq!((answer.error_code, &answer.assignment[..]), (0, &b"assignment"[..]), "version {v}");
+    }
+    for v in all(12) {
+        for (generation, code) in [(generation, 0), (generation + 1, 22)] {
+            let ask = HeartbeatRequest::default()
+                .with_group_id(group())
+                .with_generation_id(generation)
+                .with_member_id(member.clone());
+            let answer: HeartbeatResponse = peer.call(12, v, &ask).await;
+            assert_eq!(answer.error_code, code, "version {v}");
+        }
+    }
+    for v in all(8) {
+        let part = |partition| {
+            offset_commit_request::OffsetCommitRequestPartition::default()
+                .with_partition_index(partition)
+                .with_committed_offset(v.into())
+                .with_committed_metadata(Some(text("note")))
+        };
+        let topic = offset_commit_request::OffsetCommitRequestTopic::default()
+            .with_partitions(vec![part(0), part(77)]);
+        let topic = if by_id(v) { topic.with_topic_id(id) } else { topic.with_name(name("t7")) };
+        let ask = OffsetCommitRequest::default()
+            .with_group_id(group())
+            .with_generation_id_or_member_epoch(generation)
+            .with_member_id(member.clone())
+            .with_topics(vec![topic]);
+        let answer: OffsetCommitResponse = peer.call(8, v, &ask).await;
+        let codes: Vec<i16> = answer.topics[0].partitions.iter().map(|p| p.error_code).collect();
+        assert_eq!(codes, [0, 3], "version {v}");
+    }
+    let committed = i64::from(versions::range(8).expect("served").max);
+    for v in all(9) {
+        if v < 8 {
+            let topic = offset_fetch_request::OffsetFetchRequestTopic::default()
+                .with_name(name("t7"))
+                .with_partition_indexes(vec![0, 1]);
+            let ask = OffsetFetchRequest::default().with_group_id(group()).with_topics(Some(vec![topic]));
+            let answer: OffsetFetchResponse = peer.call(9, v, &ask).await;
+            let parts = &answer.topics[0].partitions;
+            assert_eq!((answer.error_code, parts[0].committed_offset), (0, committed), "version {v}");
+            assert_eq!((parts[1].error_code, parts[1].committed_offset), (0, -1));
+            continue;
+        }
+        let topic =
+            offset_fetch_request::OffsetFetchRequestTopics::default().with_partition_indexes(vec![0, 1]);
+        let topic = if by_id(v) { topic.with_topic_id(id) } else { topic.with_name(name("t7")) };
+        let named = offset_fetch_request::OffsetFetchRequestGroup::default()
+            .with_group_id(group())
+            .with_topics(Some(vec![topic]));
+        let ask = OffsetFetchRequest::default().with_groups(vec![named.clone(), named.with_topics(None)]);
+        let answer: OffsetFetchResponse = peer.call(9, v, &ask).await;
+        let (named, whole) = (&answer.groups[0].topics[0], &answer.groups[1].topics[0]);
+        assert_eq!(
+            (named.partitions[0].committed_offset, named.partitions[1].committed_offset),
+            (committed, -1)
+        );
+        assert_eq!((whole.partitions.len(), whole.partitions[0].committed_offset), (1, committed));
+        assert_eq!(whole.topic_id == id, by_id(v), "version {v}");
+    }
+    for v in all(15) {
+        let ask = DescribeGroupsRequest::default().with_groups(vec![group(), GroupId(text(NOT_THERE))]);
+        let answer: DescribeGroupsResponse = peer.call(15, v, &ask).await;
+        let (known, unknown) = (&answer.groups[0], &answer.groups[1]);
+        assert_eq!((known.error_code, known.group_state.as_str(), known.members.len()), (0, "Stable", 1));
+        assert_eq!(known.members[0].client_host.as_str(), "/127.0.0.1");
+        assert_eq!((unknown.error_code, unknown.group_state.as_str()), (if v >= 6 { 69 } else { 0 }, "Dead"));
+    }
+    for v in all(16) {
+        let answer: ListGroupsResponse = peer.call(16, v, &ListGroupsRequest::default()).await;
+        assert_eq!((answer.error_code, answer.groups.len()), (0, 1), "version {v}");
+        assert_eq!(answer.groups[0].protocol_type.as_str(), "consumer");
+    }
+    for v in all(69) {
+        let ask = ConsumerGroupDescribeRequest::default().with_group_ids(vec![group(), GroupId(text(""))]);
+        let answer: ConsumerGroupDescribeResponse = peer.call(69, v, &ask).await;
+        assert_eq!(answer.groups.iter().map(|g| g.error_code).collect::<Vec<_>>(), [69, 24]);
+    }
+    for v in all(47) {
+        let part = offset_delete_request::OffsetDeleteRequestPartition::default().with_partition_index(0);
+        let topic = offset_delete_request::OffsetDeleteRequestTopic::default()
+            .with_name(name("t7"))
+            .with_partitions(vec![part]);
+        let ask = |g| OffsetDeleteRequest::default().with_group_id(g).with_topics(vec![topic.clone()]);
+        let answer: OffsetDeleteResponse = peer.call(47, v, &ask(GroupId(text(NOT_THERE)))).await;
+        assert_eq!(answer.error_code, 69);
+        let answer: OffsetDeleteResponse = peer.call(47, v, &ask(group())).await;
+        assert_eq!(answer.error_code, 0);
+    }
+    for v in all(42) {
+        let ask = DeleteGroupsRequest::default().with_groups_names(vec![group(), GroupId(text(NOT_THERE))]);
+        let answer: DeleteGroupsResponse = peer.call(42, v, &ask).await;
+        assert_eq!(answer.results.iter().map(|r| r.error_code).collect::<Vec<_>>(), [68, 69]);
+    }
+    for v in all(13) {
+        let ask = LeaveGroupRequest::default().with_group_id(group());
+        // The first one leaves; who is gone is unknown.
+        let gone = if v > 0 { 25 } else { 0 };
+        if v < 3 {
+            let answer: LeaveGroupResponse = peer.call(13, v, &ask.with_member_id(member.clone())).await;
+            assert_eq!(answer.error_code, gone);
+            continue;
+        }
+        let leaving = leave_group_request::MemberIdentity::default().with_member_id(member.clone());
+        let answer: LeaveGroupResponse = peer.call(13, v, &ask.with_members(vec![leaving])).await;
+        assert_eq!((answer.error_code, answer.members[0].error_code), (0, gone), "version {v}");
+    }
 }
 
 #[tokio::test]
@@ -376,7 +530,7 @@ async fn what_is_not_served_closes_and_future_api_versions_get_kip_511() {
     let answer = ApiVersionsResponse::decode(&mut answer, 0).expect("a v0 body");
     assert_eq!((answer.error_code, answer.api_keys.len(), answer.api_keys[0].api_key), (35, 1, 18));
     // Kafka advertises Produce from 0 and refuses what is below 3 (KAFKA-18659).
-    for (key, version) in [(0, 2), (0, 99), (1, 3), (11, 5), (3, 14)] {
+    for (key, version) in [(0, 2), (0, 99), (1, 3), (11, 10), (3, 14)] {
         assert!(peer.raw(key, version, &[]).await.is_err(), "key {key} version {version}");
     }
 }

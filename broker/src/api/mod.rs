@@ -36,11 +36,15 @@ pub mod errors;
 pub mod fetch;
 pub mod fetch_session;
 pub mod find_coordinator;
+pub mod group_admin;
+mod groups;
 pub mod init_producer_id;
 pub mod leader_hints;
 pub mod list_offsets;
+pub mod membership;
 pub mod metadata;
 pub mod offset_for_leader_epoch;
+pub mod offsets;
 pub mod produce;
 pub mod topics;
 
@@ -124,7 +128,15 @@ served! {
     Fetch: FetchRequest => fetch::handle,
     ListOffsets: ListOffsetsRequest => list_offsets::handle,
     Metadata: MetadataRequest => metadata::handle,
+    OffsetCommit: OffsetCommitRequest => offsets::commit,
+    OffsetFetch: OffsetFetchRequest => offsets::fetch,
     FindCoordinator: FindCoordinatorRequest => find_coordinator::handle,
+    JoinGroup: JoinGroupRequest => membership::join,
+    Heartbeat: HeartbeatRequest => membership::heartbeat,
+    LeaveGroup: LeaveGroupRequest => membership::leave,
+    SyncGroup: SyncGroupRequest => membership::sync,
+    DescribeGroups: DescribeGroupsRequest => group_admin::describe,
+    ListGroups: ListGroupsRequest => group_admin::list,
     ApiVersions: ApiVersionsRequest => api_versions::handle,
     CreateTopics: CreateTopicsRequest => topics::create,
     DeleteTopics: DeleteTopicsRequest => topics::delete,
@@ -138,12 +150,15 @@ served! {
     AlterConfigs: AlterConfigsRequest => configs::alter,
     DescribeLogDirs: DescribeLogDirsRequest => describe_log_dirs::handle,
     CreatePartitions: CreatePartitionsRequest => topics::create_partitions,
+    DeleteGroups: DeleteGroupsRequest => group_admin::delete,
     ElectLeaders: ElectLeadersRequest => elections::elect,
     IncrementalAlterConfigs: IncrementalAlterConfigsRequest => configs::incremental_alter,
     ListPartitionReassignments: ListPartitionReassignmentsRequest => elections::list_reassignments,
+    OffsetDelete: OffsetDeleteRequest => offsets::delete,
     DescribeQuorum: DescribeQuorumRequest => describe_quorum::handle,
     DescribeCluster: DescribeClusterRequest => cluster::describe,
     DescribeProducers: DescribeProducersRequest => describe_producers::handle,
+    ConsumerGroupDescribe: ConsumerGroupDescribeRequest => group_admin::consumer_group_describe,
     ListConfigResources: ListConfigResourcesRequest => configs::list_resources,
     DescribeTopicPartitions: DescribeTopicPartitionsRequest => describe_topic_partitions::handle,
 }

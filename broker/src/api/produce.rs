@@ -22,7 +22,8 @@ use super::errors::Code;
 use super::leader_hints;
 use super::{Answer, Close, Context, text};
 use crate::broker::Broker;
-use crate::internal_topics::may_write;
+use crate::coordinator::check_foreign;
+use crate::internal_topics::{CONSUMER_OFFSETS, may_write};
 use crate::partition::Appended;
 use crate::partitions::Missing;
 use crate::release::Pending;
@@ -149,6 +150,10 @@ async fn append(
         batch.reseal();
         log_append_time_ms = now_ms;
     }
+    if &*topic.name == CONSUMER_OFFSETS {
+        check_foreign(&broker.coordinator.config, &batch)
+            .map_err(|e| Failure::of(Code::InvalidRecord, e.to_string()))?;
+    }
     // What can fail or wait comes before the partition's lock: producer state, then the WAL's permit.
     partition.ensure_loaded().await.map_err(|e| {
         tracing::error!(stream = partition.stream_id().0, error = %e, "producer state cannot be loaded");
@@ -162,7 +167,7 @@ async fn append(
     let (bytes, count) = (batch.len(), u64::try_from(batch.head.records_count()).unwrap_or(0));
     let done = PartitionProduceResponse::default().with_log_append_time_ms(log_append_time_ms);
     match partition.append(&broker.releaser, permit, batch, pending) {
-        Appended::At { base, log_start } => {
+        Appended::At { base, log_start, .. } => {
             let records = &broker.metrics.records;
             records.produce_bytes.inc_by(bytes as u64);
             records.produce_batches.inc();

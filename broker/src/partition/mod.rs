@@ -26,7 +26,7 @@ use state::{Admission, PartitionState, View};
 /// How an append ended, as far as it is decided at admission. The answer leaves when `Pending` is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Appended {
-    At { base: Offset, log_start: Offset },
+    At { base: Offset, log_start: Offset, position: Position },
     Duplicate { original: SeenBatch, log_start: Offset },
     OldProducerEpoch { current: i16 },
     OutOfOrder { expected: i32 },
@@ -162,7 +162,7 @@ impl Partition {
             Admission::Append { base } => {
                 let position = releaser.append(self, permit, batch, pending);
                 guarded.state.appended(position);
-                return Appended::At { base, log_start };
+                return Appended::At { base, log_start, position };
             }
             Admission::Duplicate { original, after } => (Appended::Duplicate { original, log_start }, after),
             Admission::OldProducerEpoch { current, after } => (Appended::OldProducerEpoch { current }, after),

@@ -61,7 +61,7 @@ pub async fn compose(world: &Arc<World>) -> anyhow::Result<Arc<Broker>> {
     let metrics = Metrics::new();
     let options = FileOptions {
         bytes_max: 8 << 20,
-        segment_bytes: 256 << 10,
+        segment_bytes: 512 << 10,
         driver: Driver::Task { sync_latency: Duration::from_millis(1) },
         ..FileOptions::default()
     };
@@ -125,8 +125,12 @@ async fn accept(listener: TcpListener, broker: Arc<Broker>, stop: watch::Receive
 }
 
 fn test_config() -> anyhow::Result<Config> {
-    let sets =
-        ["num.partitions=3", "storage.object.delete.grace.ms=2000", "log.retention.check.interval.ms=5000"];
+    let sets = [
+        "num.partitions=3",
+        "message.max.bytes=49152",
+        "storage.object.delete.grace.ms=2000",
+        "log.retention.check.interval.ms=5000",
+    ];
     let sources = Sources {
         file: None,
         environment: Vec::new(),
