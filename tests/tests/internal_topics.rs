@@ -7,7 +7,9 @@ use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
 use kafka_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::*;
+use tidegate_common::Offset;
 use tidegate_tests::peer::{Peer, batch, name, produce, text};
+use tidegate_wire::records::{Codec, RecordsBuilder};
 
 const OFFSETS: &str = "__consumer_offsets";
 
@@ -91,11 +93,17 @@ async fn clients_do_not_write_trim_or_grow_the_offsets_topic() {
 }
 
 #[tokio::test]
-async fn kafkas_own_tools_may_write_it() {
+async fn kafkas_own_tools_may_write_it_what_can_be_read_back() {
     let mut peer = Peer::new().await;
     find(&mut peer).await;
     peer.client_id = "__admin_client";
+    // What the coordinator could not read back would keep it from ever loading again.
     let answer: ProduceResponse = peer.call(0, 9, &produce(OFFSETS, 0, &batch(1), -1)).await;
+    assert_eq!(answer.responses[0].partition_responses[0].error_code, 87);
+    let mut tombstone = RecordsBuilder::new(Codec::None);
+    tombstone.push(1, Some(b"\0\x01\0\x01g\0\x01t\0\0\0\0"), None, &[]);
+    let answer: ProduceResponse =
+        peer.call(0, 9, &produce(OFFSETS, 0, &tombstone.build(Offset(0)), -1)).await;
     assert_eq!(answer.responses[0].partition_responses[0].error_code, 0);
 }
 

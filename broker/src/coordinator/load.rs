@@ -17,7 +17,7 @@ use tidegate_s3stream::budget::Share;
 use tidegate_s3stream::stream::ReadError;
 use tidegate_wire::records::{RecordCaps, Records, RecordsError};
 
-use super::shard::{Failure, GroupShard, Phase, Room};
+use super::shard::{Failure, GroupShard, Length, Phase, Room};
 use crate::broker::Broker;
 
 /// Bytes of one read of the partition.
@@ -60,7 +60,7 @@ impl GroupShard {
         let config = Arc::clone(&coordinator.config);
         let mut loading = Loading::new(config);
         let view = partition.view();
-        let (mut at, mut log_bytes) = (view.log_start, 0);
+        let (mut at, mut log) = (view.log_start, Length::default());
         let room = loop {
             while at < partition.view().high_watermark {
                 let end = partition.view().high_watermark;
@@ -69,7 +69,7 @@ impl GroupShard {
                 let Some(last) = batches.last() else { return Err(LoadError::Cut { at, end }) };
                 let next = last.head.next_offset();
                 for batch in &batches {
-                    log_bytes += batch.len() as u64;
+                    log.add(batch.len() as u64);
                     replay(&mut loading, batch)?;
                 }
                 at = next;
@@ -103,7 +103,7 @@ impl GroupShard {
             unknown.extend(topics.filter(|topic| image.topic_by_name(topic).is_none()).cloned());
         }
         guarded.deleted.extend(unknown);
-        guarded.log_bytes = log_bytes;
+        guarded.log = log;
         guarded.phase = Phase::Serving(Box::new(shard));
         self.settle(broker, &mut guarded, room, now, out).map_err(|_| LoadError::Gone)
     }

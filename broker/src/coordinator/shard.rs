@@ -76,6 +76,25 @@ pub(super) enum Phase {
     Closed,
 }
 
+/// How much a load has to read.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Length {
+    pub bytes: u64,
+    pub batches: u64,
+}
+
+impl Length {
+    pub fn add(&mut self, bytes: u64) {
+        self.bytes += bytes;
+        self.batches += 1;
+    }
+
+    /// What came after `before`.
+    pub fn since(self, before: Self) -> Self {
+        Self { bytes: self.bytes - before.bytes, batches: self.batches - before.batches }
+    }
+}
+
 /// Work that is done by one task at a time, and tried again later when it fails.
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct Effort {
@@ -93,14 +112,14 @@ pub(super) struct Guarded {
     pub parked: BTreeMap<Token, oneshot::Sender<Done<Answer>>>,
     /// Topics that were deleted and whose offsets are still here.
     pub deleted: BTreeSet<Arc<str>>,
-    /// Bytes of batches from the log start on.
-    pub log_bytes: u64,
-    /// Bytes of all batches appended in this life.
-    pub appended_bytes: u64,
+    /// What lies from the log start on.
+    pub log: Length,
+    /// Everything appended in this life.
+    pub appended: Length,
     pub upkeep: Effort,
     pub shortening: Effort,
     /// A rewrite is released whose log start could not be moved yet: where it begins, and what was appended before it.
-    pub rewritten: Option<(Offset, u64)>,
+    pub rewritten: Option<(Offset, Length)>,
 }
 
 pub struct GroupShard {
@@ -119,8 +138,8 @@ impl GroupShard {
                 last: Position::ZERO,
                 parked: BTreeMap::new(),
                 deleted: BTreeSet::new(),
-                log_bytes: 0,
-                appended_bytes: 0,
+                log: Length::default(),
+                appended: Length::default(),
                 upkeep: Effort::default(),
                 shortening: Effort::default(),
                 rewritten: None,
@@ -240,7 +259,7 @@ impl GroupShard {
             Phase::Serving(shard) => Some(shard.stats()),
             Phase::Loading | Phase::Closed => None,
         };
-        (stats, guarded.log_bytes)
+        (stats, guarded.log.bytes)
     }
 
     /// Calls the machine and appends what it wrote, under the lock that the caller holds.
@@ -306,8 +325,8 @@ impl GroupShard {
         match self.partition.append(&broker.releaser, permit, batch, &pending) {
             Appended::At { base, position, .. } => {
                 guarded.last = position;
-                guarded.log_bytes += bytes;
-                guarded.appended_bytes += bytes;
+                guarded.log.add(bytes);
+                guarded.appended.add(bytes);
                 if guarded.is_long() {
                     broker.coordinator.wake.notify_one();
                 }

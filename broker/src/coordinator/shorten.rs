@@ -13,8 +13,9 @@
 //! *released*; a crash before leaves a log that is longer, and right. A key that comes into being behind the walk has
 //! its own record above S.
 //!
-//! How short. A rewrite begins at max([`LOG_BYTES_MIN`], [`LIVE_TIMES`] × live state), so a log has at most that and one
-//! rewrite, and each byte of it is written again at most once per [`LIVE_TIMES`] − 1 bytes of new records.
+//! How short. A rewrite begins above max([`LOG_BYTES_MIN`], [`LIVE_TIMES`] × live state), so a log has at most that and
+//! one rewrite. It begins earlier when the log has many small batches; the more live state, the more of them it takes,
+//! so that what is written again stays in proportion to what was written.
 
 use std::sync::Arc;
 
@@ -22,11 +23,16 @@ use tidegate_common::Offset;
 use tidegate_groups::{Call, SnapshotCursor};
 use tidegate_wire::records::{Codec, RecordsBuilder};
 
-use super::shard::{After, Failure, GroupShard, Guarded, Phase, Room};
+use super::shard::{After, Failure, GroupShard, Guarded, Length, Phase, Room};
 use crate::broker::Broker;
 
 /// A log up to this length is left alone: the "segment" of this topic.
 const LOG_BYTES_MIN: u64 = 1 << 20;
+/// As many batches are left alone, too: each is a read of its own while it is in the WAL, so a load of many small
+/// commits costs by their number.
+const LOG_BATCHES_MIN: u64 = 512;
+/// How many bytes of the live state one more batch is worth.
+const BATCH_WORTH: u64 = 256;
 /// How many times its live state a log may be long.
 const LIVE_TIMES: u64 = 3;
 
@@ -34,7 +40,10 @@ impl Guarded {
     /// Whether the log is due for a rewrite, or a finished rewrite for its new log start.
     pub(super) fn is_long(&self) -> bool {
         let Phase::Serving(shard) = &self.phase else { return false };
-        self.rewritten.is_some() || self.log_bytes > LOG_BYTES_MIN.max(LIVE_TIMES * shard.live_bytes())
+        let wanted = LIVE_TIMES * shard.live_bytes();
+        self.rewritten.is_some()
+            || self.log.bytes > LOG_BYTES_MIN.max(wanted)
+            || self.log.batches > LOG_BATCHES_MIN.max(wanted / BATCH_WORTH)
     }
 }
 
@@ -56,26 +65,26 @@ impl GroupShard {
         let start = broker.advance_log_start(self.partition(), from).await.map_err(|e| e.to_string())?;
         let mut guarded = self.guarded.lock();
         guarded.rewritten = None;
-        guarded.log_bytes = guarded.appended_bytes.saturating_sub(before);
+        guarded.log = guarded.appended.since(before);
         broker.coordinator.metrics.shortened.inc();
         tracing::debug!(
             partition = self.partition().index(),
             log_start = start.0,
-            bytes = guarded.log_bytes,
+            bytes = guarded.log.bytes,
             "the log of a group coordinator was shortened"
         );
         Ok(())
     }
 
     /// Appends the live state in parts and waits until it is released. Where it begins, and the bytes appended before.
-    async fn rewrite(&self, broker: &Broker) -> Result<(Offset, u64), Failure> {
+    async fn rewrite(&self, broker: &Broker) -> Result<(Offset, Length), Failure> {
         let config = Arc::clone(&broker.coordinator.config);
         let mut from: Option<SnapshotCursor> = None;
         let mut begin = None;
         let last = loop {
             let room = Room::take_now(broker, config.record_bytes_max(Call::Step)).await?;
             let mut guarded = self.guarded.lock();
-            let before = guarded.appended_bytes;
+            let before = guarded.appended;
             let (records, next) = guarded.serving()?.snapshot(from.as_ref(), config.step_bytes_max);
             if !records.is_empty() {
                 let now_ms = broker.coordinator.now().wall_ms;
@@ -91,7 +100,7 @@ impl GroupShard {
                 None => {
                     // Nothing is live: the whole log may go.
                     let end = self.partition().view().end;
-                    begin.get_or_insert((end, guarded.appended_bytes));
+                    begin.get_or_insert((end, guarded.appended));
                     break guarded.last;
                 }
             }
