@@ -340,6 +340,23 @@ fn who_waits_for_a_rebalance_is_told_at_once_when_the_broker_stops() {
 }
 
 #[test]
+fn a_group_whose_partition_is_gone_has_no_coordinator_here() {
+    life(&world(), async |mut peer| {
+        let mut waiting = peer.another();
+        let gone = async {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            let ask = DeleteTopicsRequest::default().with_topic_names(vec![name(CONSUMER_OFFSETS)]);
+            let answer: DeleteTopicsResponse = peer.call(20, 5, &ask).await;
+            assert_eq!(answer.responses[0].error_code, 0);
+        };
+        let (joined, ()) = tokio::join!(join(&mut waiting, "", None), gone);
+        assert_eq!(joined.error_code, 16, "who waits is told");
+        assert_eq!(fetch(&mut peer, GROUP).await, (16, None));
+        assert_eq!(commit(&mut peer, "", -1, 1).await, 16);
+    });
+}
+
+#[test]
 fn a_client_that_goes_away_changes_nothing() {
     life(&world(), async |mut peer| {
         let first: JoinGroupResponse = peer.call(11, 7, &joining("", None)).await;
