@@ -264,6 +264,33 @@ fn no_offset_is_told_before_the_group_is_loaded() {
 }
 
 #[test]
+fn no_answer_leaves_before_what_it_tells_of_is_released() {
+    let world = world();
+    let joined = life(&world, async |mut peer| {
+        let joined = alone(&mut peer).await;
+        assert_eq!(commit(&mut peer, &joined.member_id, joined.generation_id, 1).await, 0);
+        joined
+    });
+    in_runtime(&world, async |world| {
+        // The coordinator runs, and nothing releases.
+        let mut peer = Peer::before_its_loops(&world).await;
+        let broker = Arc::clone(&peer.surface.broker);
+        tokio::spawn(tidegate_broker::coordinator::run(Arc::clone(&broker)));
+        loaded(&peer).await;
+        assert_eq!(fetch(&mut peer, GROUP).await, (0, Some(1)), "what was recovered may be told");
+        let (member, generation) = (joined.member_id.as_str(), joined.generation_id);
+        let soon = Duration::from_secs(1);
+        let committing = commit(&mut peer, member, generation, 2);
+        assert!(tokio::time::timeout(soon, committing).await.is_err(), "the commit is not durable");
+        assert!(tokio::time::timeout(soon, fetch(&mut peer, GROUP)).await.is_err(), "nor may it be read");
+        let beat = heartbeat(&mut peer, member, None, generation);
+        assert!(tokio::time::timeout(soon, beat).await.is_err(), "nor may a heartbeat tell of its session");
+        tokio::spawn(tidegate_broker::start::run_loops(broker));
+        assert_eq!(fetch(&mut peer, GROUP).await, (0, Some(2)));
+    });
+}
+
+#[test]
 fn commits_of_another_generation_or_member_are_refused() {
     life(&world(), async |mut peer| {
         let joined = alone(&mut peer).await;
