@@ -8,6 +8,8 @@
 MINIO_VERSION=v0.0.0-20260212201848-7aac2a2c5b7c
 MC_VERSION=v0.0.0-20250313080218-cf909e1063a9
 KAFKA_VERSION=4.1.2
+# The crate that carries librdkafka's sources with its tests.
+RDKAFKA_CRATE=4.10.0+2.12.1
 
 TOOLS=$TESTS_TOOLS
 LIB=$ROOT/tests/lib
@@ -19,13 +21,17 @@ MC_DIR=$TOOLS/mc-$MC_VERSION
 KAFKA_DIR=$TOOLS/kafka-$KAFKA_VERSION-$(hash_of "$LIB/kafka-pom.xml")
 JAVA_CLASSES_DIR=$TOOLS/java-clients-$(hash_of "$LIB/kafka-pom.xml" "$ROOT"/tests/clients/java/*.java)
 PYTHON_DIR=$TOOLS/python-$(python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null || echo none)-$(hash_of "$LIB/requirements.txt")
+NODE_DIR=$TOOLS/node-$(hash_of "$LIB/package.json" "$LIB/package-lock.json")
+# The version, and the revision of rdkafka_install below.
+RDKAFKA_DIR=$TOOLS/librdkafka-$RDKAFKA_CRATE-1
 MINIO_BIN=$MINIO_DIR/minio
 MC_BIN=$MC_DIR/mc
 KAFKA_LIBS=$KAFKA_DIR/libs
 PYTHON=$PYTHON_DIR/bin/python
 # A binary that was named is tested as it is.
 BINARY=${TESTS_BINARY:-$ROOT/target/ci/tidegate}
-export TOOLS MINIO_BIN MC_BIN KAFKA_LIBS JAVA_CLASSES_DIR PYTHON BINARY KAFKA_VERSION
+RDKAFKA_SRC=$RDKAFKA_DIR/vendor/rdkafka-sys/librdkafka
+export TOOLS NODE_DIR RDKAFKA_DIR RDKAFKA_SRC MINIO_BIN MC_BIN KAFKA_LIBS JAVA_CLASSES_DIR PYTHON BINARY KAFKA_VERSION
 
 # run_step NAME REMEDY COMMAND...: runs with its output in a log; on failure shows the end of it and the remedy.
 run_step() {
@@ -86,6 +92,52 @@ python_install() {
     touch "$PYTHON_DIR/.ok"
 }
 
+node_install() {
+  rm -rf "$NODE_DIR" && mkdir -p "$NODE_DIR"
+  cp "$LIB/package.json" "$LIB/package-lock.json" "$NODE_DIR" &&
+    npm --prefix "$NODE_DIR" ci --no-audit --no-fund --ignore-scripts && touch "$NODE_DIR/.ok"
+}
+
+# librdkafka with the runner of its own tests and its benchmark, from the crate that carries them. SSL and SASL are left
+# out: no listener here speaks them. RapidJSON is what some tests read statistics with.
+rdkafka_install() {
+  rm -rf "$RDKAFKA_DIR" && mkdir -p "$RDKAFKA_DIR/src"
+  : >"$RDKAFKA_DIR/src/lib.rs"
+  cat >"$RDKAFKA_DIR/Cargo.toml" <<TOML
+[package]
+name = "librdkafka-sources"
+version = "0.0.0"
+edition = "2021"
+[dependencies]
+rdkafka-sys = "=${RDKAFKA_CRATE%%+*}"
+[workspace]
+TOML
+  cargo vendor --manifest-path "$RDKAFKA_DIR/Cargo.toml" "$RDKAFKA_DIR/vendor" >/dev/null &&
+    (cd "$RDKAFKA_SRC" && ./configure --disable-gssapi --disable-ssl --disable-curl --disable-sasl) &&
+    grep -q 'WITH_RAPIDJSON.*y' "$RDKAFKA_SRC/Makefile.config" &&
+    nice make -C "$RDKAFKA_SRC" -j"$(nproc)" libs &&
+    nice make -C "$RDKAFKA_SRC/tests" -j"$(nproc)" test-runner &&
+    nice make -C "$RDKAFKA_SRC/examples" rdkafka_performance &&
+    rdkafka_shims && touch "$RDKAFKA_DIR/.ok"
+}
+
+# What the tests call as KAFKA_PATH: Kafka's scripts, from its jars.
+rdkafka_shims() {
+  local kafka=$RDKAFKA_DIR/kafka script class
+  mkdir -p "$kafka/bin"
+  ln -sfn "$KAFKA_LIBS" "$kafka/libs"
+  while read -r script class; do
+    printf '#!/bin/sh\nexec java -Xmx128m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -cp "$CLASSPATH:%s/*" %s "$@"\n' "$KAFKA_LIBS" "$class" \
+      >"$kafka/bin/$script.sh" && chmod +x "$kafka/bin/$script.sh" || return 1
+  done <<'SCRIPTS'
+kafka-topics org.apache.kafka.tools.TopicCommand
+kafka-acls org.apache.kafka.tools.AclCommand
+kafka-configs kafka.admin.ConfigCommand
+kafka-run-class
+SCRIPTS
+  KAFKA_PATH=$kafka make -s -C "$RDKAFKA_SRC/tests" java
+}
+
 # One selection for build, tests and clippy, so that the binary and the tests share each compiled crate.
 CARGO_SELECTION=(--workspace --features tidegate-s3stream/minio-tests --profile ci --locked)
 build_binary() {
@@ -127,6 +179,33 @@ tool_java() {
   tool_jars
   [ -f "$JAVA_CLASSES_DIR/.ok" ] ||
     run_step 'Java test clients' 'mend the compile error in tests/clients/java' java_compile
+}
+
+tool_node() {
+  need_command node nodejs 'install Node.js 18 or later and put it on PATH'
+  need_command npm npm 'install npm and put it on PATH'
+  [ -f "$NODE_DIR/.ok" ] ||
+    run_step 'Node clients' 'see that the npm registry is reached' node_install
+}
+
+need_header() {
+  local header=$1 package=$2
+  [ -f "/usr/include/$header" ] && return
+  [ "$(id -u)" = 0 ] || fail "$header is not here; remedy: apt-get install $package"
+  run_step "$package" "apt-get install $package" apt_install "$package"
+}
+
+tool_rdkafka() {
+  if [ -f "$RDKAFKA_DIR/.ok" ]; then return 0; fi
+  tool_cargo
+  tool_jars
+  need_command javac openjdk-17-jdk-headless 'apt-get install openjdk-17-jdk-headless'
+  need_command g++ g++ 'apt-get install g++'
+  need_command make make 'apt-get install make'
+  need_header zlib.h zlib1g-dev
+  need_header zstd.h libzstd-dev
+  need_header rapidjson/document.h rapidjson-dev
+  run_step "librdkafka's tests" 'see that crates.io is reached, and the log' rdkafka_install
 }
 
 tool_kcat() { need_command kcat kcat 'as root: apt-get update && apt-get install -y kcat'; }
