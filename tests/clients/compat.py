@@ -20,7 +20,8 @@ BOX = re.compile(r"\d+\.\d+\.\d+")
 RUST_TEST = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)+")
 CHECK = re.compile(r"([a-z]+):([a-z0-9_-]+)")
 SUITE = re.compile(r"tests/run( [a-z-]+)+")
-DEFINED = re.compile(r"\bfn ([a-z0-9_]+)\s*\(")
+# With its attribute: a function that a test calls has no line of its own in what cargo prints.
+DEFINED = re.compile(r"#\[(?:\w+::)*test\b[^\]]*\](?:\s*#\[[^\]]*\]|\s*//[^\n]*)*\s*(?:async\s+)?fn ([a-z0-9_]+)\s*\(")
 
 
 class Row:
