@@ -20,8 +20,8 @@ pub mod testing;
 pub use command::Command;
 pub use image::Image;
 pub use raft::{
-    Blocking, LocalNetwork, Metadata, NodeId, OpenError, Options, ProposeError, QuorumMember, QuorumView,
-    ReadIndexError, Timing, Transport, Wiring,
+    Applied, Blocking, LocalNetwork, Marks, Metadata, NodeId, OpenError, Options, ProposeError, QuorumMember,
+    QuorumView, ReadIndexError, Timing, Transport, Watch, Wiring,
 };
 pub use response::{Outcome, Refusal, Response};
 

@@ -85,6 +85,31 @@ pub struct Wiring {
     pub align_bytes: u32,
     /// The largest record of the log; an entry takes at most half of it.
     pub record_bytes_max: usize,
+    /// Told of each entry as it is applied: for checkers. Must not block.
+    pub watch: Option<Watch>,
+}
+
+/// One applied entry, as a [`Watch`] sees it.
+pub struct Applied<'a> {
+    pub index: u64,
+    pub term: u64,
+    /// Empty for entries of Raft's own.
+    pub commands: &'a [Command],
+    /// After the entry.
+    pub image: &'a Image,
+}
+
+pub type Watch = Arc<dyn Fn(&Applied<'_>) + Send + Sync>;
+
+/// How far this node's Raft is, by its own account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Marks {
+    pub term: u64,
+    pub vote_term: u64,
+    pub last: u64,
+    pub applied: u64,
+    pub snapshot: u64,
+    pub purged: u64,
 }
 
 impl Default for Wiring {
@@ -94,6 +119,7 @@ impl Default for Wiring {
             segment_bytes: 32 << 20,
             align_bytes: 4096,
             record_bytes_max: 8 << 20,
+            watch: None,
         }
     }
 }
@@ -217,7 +243,7 @@ impl Metadata {
                 place: format!("thread {name}"),
                 what: error.to_string(),
             };
-            Lane::start(blocking, name).map_err(io)
+            Lane::start(blocking, name, &disk).map_err(io)
         };
         let (log_lane, upkeep) = (lane("raft-log")?, Arc::new(lane("raft-snapshot")?));
         let log_options = LogOptions {
@@ -228,10 +254,10 @@ impl Metadata {
         let limits = Limits::of(wiring.record_bytes_max);
         let stop = watch::Sender::new(false);
         let opening = {
-            let (upkeep, stop) = (Arc::clone(&upkeep), stop.subscribe());
+            let (upkeep, stop, watch) = (Arc::clone(&upkeep), stop.subscribe(), wiring.watch.clone());
             move || {
                 let log = LogStore::open(&disk, &dir, node, log_options, log_lane, Arc::clone(&upkeep))?;
-                let state = StateMachine::open(&disk, &dir, upkeep, stop)?;
+                let state = StateMachine::open(&disk, &dir, upkeep, stop)?.watched(watch);
                 if log.purged() > state.last_applied() {
                     let what = "the snapshot is missing or older than the log's beginning".into();
                     let file = super::files::join(&dir, snapshot_file::NAME);
@@ -387,6 +413,21 @@ impl Metadata {
     #[must_use]
     pub fn node(&self) -> NodeId {
         self.inner.node
+    }
+
+    /// How far Raft is here.
+    #[must_use]
+    pub fn marks(&self) -> Marks {
+        let metrics = self.inner.raft.metrics();
+        let now = metrics.borrow();
+        Marks {
+            term: now.current_term,
+            vote_term: now.vote.leader_id().term,
+            last: now.last_log_index.unwrap_or_default(),
+            applied: now.last_applied.map_or(0, |id| id.index),
+            snapshot: now.snapshot.map_or(0, |id| id.index),
+            purged: now.purged.map_or(0, |id| id.index),
+        }
     }
 
     /// Waits until the node has stopped by itself and says why: a failed write, or damage found while running.

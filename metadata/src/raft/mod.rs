@@ -19,8 +19,8 @@ mod transport;
 mod types;
 
 pub use handle::{
-    Blocking, Metadata, OpenError, Options, ProposeError, QuorumMember, QuorumView, ReadIndexError, Timing,
-    Wiring,
+    Applied, Blocking, Marks, Metadata, OpenError, Options, ProposeError, QuorumMember, QuorumView,
+    ReadIndexError, Timing, Watch, Wiring,
 };
 pub use transport::{LocalNetwork, NoTransport, Transport, TransportError};
 

@@ -19,6 +19,7 @@ use tokio::sync::watch;
 use tracing::warn;
 
 use super::blocking::Lane;
+use super::handle::{Applied, Watch};
 use super::snapshot_file::{self, NAME};
 use super::types::{
     Entry, LogId, Outcomes, Payload, SnapshotMeta, StorageError, StorageIOError, StoredMembership, Types,
@@ -35,6 +36,7 @@ pub(super) struct StateMachine {
     membership: StoredMembership,
     published: Published,
     store: Arc<SnapshotStore>,
+    watch: Option<Watch>,
 }
 
 /// What the rest of the process sees of the image.
@@ -77,7 +79,14 @@ impl StateMachine {
             applied: watch::Sender::new(image.applied_index()),
         };
         let SnapshotMeta { last_log_id, last_membership, .. } = meta;
-        Ok(Self { image, last_applied: last_log_id, membership: last_membership, published, store })
+        let membership = last_membership;
+        Ok(Self { image, last_applied: last_log_id, membership, published, store, watch: None })
+    }
+
+    /// Tells `watch` of each entry.
+    pub fn watched(mut self, watch: Option<Watch>) -> Self {
+        self.watch = watch;
+        self
     }
 
     pub fn published(&self) -> &Published {
@@ -104,7 +113,12 @@ impl StateMachine {
                 Arc::default()
             }
         };
-        Outcomes(replay::apply(&mut self.image, log_id.index, &commands))
+        let outcomes = replay::apply(&mut self.image, log_id.index, &commands);
+        if let Some(watch) = &self.watch {
+            let (index, term) = (log_id.index, log_id.leader_id.term);
+            watch(&Applied { index, term, commands: &commands, image: &self.image });
+        }
+        Outcomes(outcomes)
     }
 }
 

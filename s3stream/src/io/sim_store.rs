@@ -58,6 +58,17 @@ pub struct Habits {
     pub keeps_deleted: bool,
 }
 
+/// What happened in a bucket, for checkers. See [`SimStore::record`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StoreEvent {
+    /// A key was created or overwritten.
+    Written { key: Path, crc32c: u32, len: u64 },
+    /// A DELETE took effect, whether the key was there or not, while so many GETs of the key were on their way.
+    Deleted { key: Path, was_there: bool, readers: usize },
+    /// A GET or HEAD found nothing.
+    Missing { key: Path },
+}
+
 /// Clones share the bucket.
 #[derive(Clone)]
 pub struct SimStore {
@@ -76,6 +87,34 @@ struct Objects {
     keys: BTreeMap<Path, (Bytes, u64)>,
     writes: u64,
     newest: Option<Path>,
+    events: Option<Vec<StoreEvent>>,
+    /// GETs on their way, per key.
+    reading: BTreeMap<Path, usize>,
+}
+
+/// A GET on its way; also one that is dropped midway ends.
+struct Reading {
+    inner: Arc<Inner>,
+    key: Path,
+}
+
+impl Reading {
+    fn begin(inner: &Arc<Inner>, key: &Path) -> Self {
+        *inner.objects.lock().reading.entry(key.clone()).or_default() += 1;
+        Self { inner: Arc::clone(inner), key: key.clone() }
+    }
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        let mut objects = self.inner.objects.lock();
+        if let Some(n) = objects.reading.get_mut(&self.key) {
+            *n -= 1;
+            if *n == 0 {
+                objects.reading.remove(&self.key);
+            }
+        }
+    }
 }
 
 impl SimStore {
@@ -92,6 +131,18 @@ impl SimStore {
 
     pub fn set_latency(&self, latency: Latency) {
         *self.inner.latency.lock() = latency;
+    }
+
+    /// Notes what happens from now on, for [`SimStore::take_events`].
+    pub fn record(&self) {
+        self.inner.objects.lock().events = Some(Vec::new());
+    }
+
+    /// What happened since the last call, in order.
+    #[must_use]
+    pub fn take_events(&self) -> Vec<StoreEvent> {
+        let mut objects = self.inner.objects.lock();
+        objects.events.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// Keys and sizes, in order.
@@ -143,7 +194,24 @@ impl SimStore {
 }
 
 impl Objects {
+    fn note(&mut self, event: impl FnOnce() -> StoreEvent) {
+        if let Some(events) = &mut self.events {
+            events.push(event());
+        }
+    }
+
+    fn delete(&mut self, key: &Path) {
+        let was_there = self.keys.remove(key).is_some();
+        let readers = self.reading.get(key).copied().unwrap_or(0);
+        self.note(|| StoreEvent::Deleted { key: key.clone(), was_there, readers });
+    }
+
     fn write(&mut self, key: &Path, bytes: Bytes) -> PutResult {
+        self.note(|| StoreEvent::Written {
+            key: key.clone(),
+            crc32c: crc32c::crc32c(&bytes),
+            len: bytes.len() as u64,
+        });
         self.writes += 1;
         self.keys.insert(key.clone(), (bytes, self.writes));
         self.newest = Some(key.clone());
@@ -188,8 +256,15 @@ impl ObjectStore for SimStore {
         let found = self.inner.objects.lock().keys.get(key).map_or(0, |(bytes, _)| bytes.len() as u64);
         let asked =
             options.range.as_ref().map_or(found, |r| r.as_range(found).map_or(0, |r| r.end - r.start));
-        let held =
-            self.call(if options.head { 0 } else { asked }, |objects| objects.keys.get(key).cloned()).await;
+        let _reading = Reading::begin(&self.inner, key);
+        let look = |objects: &mut Objects| {
+            let held = objects.keys.get(key).cloned();
+            if held.is_none() {
+                objects.note(|| StoreEvent::Missing { key: key.clone() });
+            }
+            held
+        };
+        let held = self.call(if options.head { 0 } else { asked }, look).await;
         let Some((bytes, tag)) = held else {
             return Err(Error::NotFound { path: key.to_string(), source: "no such key".into() });
         };
@@ -219,7 +294,13 @@ impl ObjectStore for SimStore {
                 async move {
                     let key = key?;
                     let keeps = store.inner.habits.keeps_deleted;
-                    store.call(0, |objects| if keeps { None } else { objects.keys.remove(&key) }).await;
+                    store
+                        .call(0, |objects| {
+                            if !keeps {
+                                objects.delete(&key);
+                            }
+                        })
+                        .await;
                     Ok(key)
                 }
             })

@@ -5,6 +5,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 mod os;
 #[cfg(any(test, feature = "sim"))]
@@ -33,6 +34,11 @@ pub trait Disk: Send + Sync + 'static {
     fn space(&self, path: &str) -> io::Result<Space> {
         let _ = path;
         Err(io::ErrorKind::Unsupported.into())
+    }
+    /// How long a call made now would block. Only a simulated disk answers above zero: its calls return at once, and
+    /// the drivers that run it without threads wait so long first.
+    fn stall(&self) -> Duration {
+        Duration::ZERO
     }
 }
 

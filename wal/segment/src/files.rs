@@ -60,6 +60,12 @@ struct Inner {
 }
 
 impl LogFiles {
+    /// See [`Disk::stall`].
+    #[must_use]
+    pub fn stall(&self) -> std::time::Duration {
+        self.disk.stall()
+    }
+
     pub(crate) fn new(
         disk: Arc<dyn Disk>,
         dir: &str,

@@ -123,10 +123,11 @@ async fn write_on_task(mut writer: Writer, sync_latency: Duration) {
             turn => turn,
         };
         // Records that arrive meanwhile form the next group, as they do while a real disk syncs.
-        if sync_latency.is_zero() {
+        let latency = sync_latency + shared.stall();
+        if latency.is_zero() {
             tokio::task::yield_now().await;
         } else {
-            tokio::time::sleep(sync_latency).await;
+            tokio::time::sleep(latency).await;
         }
         if !writer.act(turn) {
             return;
@@ -158,6 +159,10 @@ fn keep_on_thread(shared: &Shared) {
 async fn keep_on_task(shared: &Shared) {
     let Wake::Task(notify) = &shared.keeper_wake else { unreachable!("the driver is a task") };
     loop {
+        let stall = shared.stall();
+        if !stall.is_zero() {
+            tokio::time::sleep(stall).await;
+        }
         match shared.keep() {
             Kept::Ended => return,
             Kept::Idle => notify.notified().await,

@@ -223,6 +223,11 @@ impl Wal for FileWal {
 }
 
 impl Shared {
+    /// See [`tidegate_segment::disk::Disk::stall`].
+    pub fn stall(&self) -> Duration {
+        self.files.stall()
+    }
+
     fn permit(self: &Arc<Self>, bytes: usize) -> Permit {
         let shared = Arc::clone(self);
         Permit::new(bytes, Some(Box::new(move |bytes| shared.give_back(bytes))))

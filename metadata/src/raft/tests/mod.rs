@@ -36,14 +36,14 @@ fn small_wiring() -> Wiring {
     Wiring { segment_bytes, align_bytes, record_bytes_max, ..Wiring::default() }
 }
 
-fn lane() -> Lane {
-    Lane::start(Blocking::Inline, "inline").expect("an inline lane has no thread")
+fn lane(disk: &Arc<dyn Disk>) -> Lane {
+    Lane::start(Blocking::Inline, "inline", disk).expect("an inline lane has no thread")
 }
 
 /// The two stores of node 1.
 fn stores(disk: &Arc<dyn Disk>) -> Result<(LogStore, StateMachine), OpenError> {
-    let upkeep = Arc::new(lane());
-    let log = LogStore::open(disk, DIR, 1, small_log(), lane(), Arc::clone(&upkeep))?;
+    let upkeep = Arc::new(lane(disk));
+    let log = LogStore::open(disk, DIR, 1, small_log(), lane(disk), Arc::clone(&upkeep))?;
     let (_, stop) = tokio::sync::watch::channel(false);
     Ok((log, StateMachine::open(disk, DIR, upkeep, stop)?))
 }

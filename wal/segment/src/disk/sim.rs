@@ -11,6 +11,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tidegate_common::random::{Random, SeededRandom};
@@ -29,6 +30,26 @@ pub struct SyncEvent {
 }
 
 type Ignore = Arc<dyn Fn(&SyncEvent) -> bool + Send + Sync>;
+type Stall = Arc<dyn Fn() -> Duration + Send + Sync>;
+
+/// What a power loss made of one file's sectors that were not synced.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Survived {
+    pub path: String,
+    pub kept: u64,
+    pub lost: u64,
+    pub torn: u64,
+}
+
+/// Damage done by [`SimDisk::rot`], so that it can be undone from "an undamaged copy".
+#[derive(Clone)]
+pub struct Rot {
+    pub path: String,
+    pub offset: u64,
+    mask: u8,
+    inode: u64,
+    damaged: Arc<[u8; SECTOR]>,
+}
 
 /// Shared: clones are handles to the same disk. [`SimDisk::fork`] copies it.
 #[derive(Clone)]
@@ -56,6 +77,11 @@ struct State {
     write_count: u64,
     ignore: Option<Ignore>,
     history: Vec<SyncEvent>,
+    /// Paths whose write or sync failed by a fault, in order.
+    failures: Vec<String>,
+    stall: Option<Stall>,
+    keeps_history: bool,
+    refused_for_space: u64,
 }
 
 #[derive(Clone, Default)]
@@ -106,8 +132,20 @@ impl SimDisk {
             write_count: 0,
             ignore: None,
             history: Vec::new(),
+            failures: Vec::new(),
+            stall: None,
+            keeps_history: true,
+            refused_for_space: 0,
         };
         Self { state: Arc::new(Mutex::new(state)) }
+    }
+
+    /// As [`SimDisk::new`], for long runs: [`SimDisk::history`] stays empty.
+    #[must_use]
+    pub fn without_history(seed: u64) -> Self {
+        let disk = Self::new(seed);
+        disk.state.lock().keeps_history = false;
+        disk
     }
 
     /// An independent copy as of now, with its own seed and no open handles.
@@ -123,6 +161,8 @@ impl SimDisk {
             syncs: state.syncs.clone(),
             ignore: state.ignore.clone(),
             history: Vec::new(),
+            failures: Vec::new(),
+            stall: None,
             life: state.life + 1,
             ..*state
         };
@@ -148,14 +188,31 @@ impl SimDisk {
     }
 
     /// Power loss and start: any subset of what was not synced survives. Open handles and faults to come are void.
-    pub fn crash(&self) {
+    /// Gives the files that had something in flight.
+    pub fn crash(&self) -> Vec<Survived> {
+        self.crash_in(None)
+    }
+
+    /// The harshest power loss: nothing survives that was not synced.
+    pub fn crash_hard(&self) {
+        self.crash_in(Some(0));
+    }
+
+    fn crash_in(&self, mood: Option<u64>) -> Vec<Survived> {
         let mut state = self.state.lock();
         let random = SeededRandom::new(state.random);
         state.random = random.next_u64();
         // How kind this crash is: nothing in flight survives, everything does, or sector by sector.
-        let mood = random.below(8);
-        for inode in state.inodes.values_mut() {
-            inode.crash(&random, mood);
+        let drawn = random.below(8);
+        let mood = mood.unwrap_or(drawn);
+        let paths = state.paths();
+        let mut survived = Vec::new();
+        for (id, inode) in &mut state.inodes {
+            let (kept, lost, torn) = inode.crash(&random, mood);
+            if kept + lost + torn > 0 {
+                let path = paths.get(id).cloned().unwrap_or_default();
+                survived.push(Survived { path, kept, lost, torn });
+            }
         }
         let dropped: Vec<String> = state
             .dirs
@@ -171,11 +228,104 @@ impl SimDisk {
         }
         state.restart();
         state.collect();
+        survived
     }
 
     /// The process dies and starts again; the machine does not. Open handles are void, nothing is lost.
     pub fn kill(&self) {
         self.state.lock().restart();
+    }
+
+    /// Bytes of all files.
+    #[must_use]
+    pub fn used_bytes(&self) -> u64 {
+        self.state.lock().inodes.values().map(|i| i.len).sum()
+    }
+
+    /// Files held open.
+    #[must_use]
+    pub fn open_handles(&self) -> u64 {
+        self.state.lock().inodes.values().map(|i| u64::from(i.handles)).sum()
+    }
+
+    /// Paths whose write or sync failed by a fault since the last call, in order.
+    pub fn take_failures(&self) -> Vec<String> {
+        std::mem::take(&mut self.state.lock().failures)
+    }
+
+    /// Asked by [`Disk::stall`] from now on.
+    pub fn set_stall(&self, stall: impl Fn() -> Duration + Send + Sync + 'static) {
+        self.state.lock().stall = Some(Arc::new(stall));
+    }
+
+    /// A number that changes when `path` is replaced by another file.
+    #[must_use]
+    pub fn identity(&self, path: &str) -> Option<u64> {
+        self.state.lock().inode(path).ok()
+    }
+
+    /// Forgets a directory with all that is in it, as an operator's mistake does.
+    pub fn forget_dir(&self, path: &str) {
+        let mut state = self.state.lock();
+        let below = format!("{path}/");
+        state.dirs.retain(|at, _| at != path && !at.starts_with(&below));
+        state.collect();
+    }
+
+    /// Flips one bit of a random written byte below `prefix`, as a medium that rots does. `None` when nothing is
+    /// written there.
+    pub fn rot(&self, prefix: &str, random: &SeededRandom) -> Option<Rot> {
+        let mut state = self.state.lock();
+        let files: Vec<(u64, String)> =
+            state.paths().into_iter().filter(|(_, path)| path.starts_with(prefix)).collect();
+        let written: Vec<&(u64, String)> =
+            files.iter().filter(|(id, _)| !state.inodes[id].medium.is_empty()).collect();
+        let (inode, path) = (*written.get(random.below(written.len().max(1) as u64) as usize)?).clone();
+        let sectors: Vec<u64> = state.inodes[&inode].medium.keys().copied().collect();
+        let sector = sectors[random.below(sectors.len() as u64) as usize];
+        let at = random.below(SECTOR as u64);
+        let mask = 1 << random.below(8);
+        let file = state.inodes.get_mut(&inode).expect("entries name inodes");
+        let mut bytes = **file.medium.get(&sector)?;
+        bytes[at as usize] ^= mask;
+        let damaged = Arc::new(bytes);
+        file.medium.insert(sector, Arc::clone(&damaged));
+        file.cache.insert(sector, Arc::clone(&damaged));
+        Some(Rot { path, offset: sector * SECTOR as u64 + at, mask, inode, damaged })
+    }
+
+    /// Undoes a [`Rot`], as putting back an undamaged copy does; false when the sector was written since, or is gone.
+    pub fn undo(&self, rot: &Rot) -> bool {
+        let mut state = self.state.lock();
+        let Some(file) = state.inodes.get_mut(&rot.inode) else { return false };
+        let sector = rot.offset / SECTOR as u64;
+        if file.medium.get(&sector).is_none_or(|now| !Arc::ptr_eq(now, &rot.damaged)) {
+            return false;
+        }
+        let mut bytes = *rot.damaged;
+        bytes[(rot.offset % SECTOR as u64) as usize] ^= rot.mask;
+        let whole = Arc::new(bytes);
+        for map in [&mut file.medium, &mut file.cache] {
+            if map.get(&sector).is_some_and(|now| Arc::ptr_eq(now, &rot.damaged)) {
+                map.insert(sector, Arc::clone(&whole));
+            }
+        }
+        true
+    }
+
+    /// No fault is due any more, and there is space. A disk that is broken or off stays so until it restarts.
+    pub fn heal(&self) {
+        let mut state = self.state.lock();
+        state.power_off_at = None;
+        state.failing_sync = None;
+        state.failing_write = None;
+        state.capacity = None;
+    }
+
+    /// How often a file could not be made for want of space.
+    #[must_use]
+    pub fn refused_for_space(&self) -> u64 {
+        self.state.lock().refused_for_space
     }
 
     /// Space for files; creating one beyond it fails.
@@ -280,6 +430,16 @@ impl State {
             .ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
+    /// The path of each inode that has one.
+    fn paths(&self) -> BTreeMap<u64, String> {
+        let named = self.dirs.iter().flat_map(|(dir, entries)| {
+            entries.entries.iter().map(move |(name, id)| {
+                (*id, if dir.is_empty() { name.clone() } else { format!("{dir}/{name}") })
+            })
+        });
+        named.collect()
+    }
+
     fn is_on(&self) -> io::Result<()> {
         if self.is_off { Err(power_off()) } else { Ok(()) }
     }
@@ -303,7 +463,9 @@ impl State {
         let event = SyncEvent { path: path.to_owned(), is_dir, nth: *count };
         *count += 1;
         let ignored = self.ignore.as_ref().is_some_and(|ignore| ignore(&event));
-        self.history.push(event);
+        if self.keeps_history {
+            self.history.push(event);
+        }
         ignored
     }
 
@@ -340,7 +502,9 @@ impl State {
 }
 
 impl Inode {
-    fn crash(&mut self, random: &SeededRandom, mood: u64) {
+    /// Gives how many sectors in flight were kept, lost and torn.
+    fn crash(&mut self, random: &SeededRandom, mood: u64) -> (u64, u64, u64) {
+        let (mut kept, mut lost, mut torn_ones) = (0, 0, 0);
         for sector in std::mem::take(&mut self.dirty) {
             let new = self.cache.get(&sector).cloned();
             // One in eight of the moods that mix tears sectors inside: a medium may do that to what is in flight.
@@ -348,8 +512,12 @@ impl Inode {
                 let mut torn = [0; SECTOR];
                 torn.iter_mut().for_each(|byte| *byte = random.next_u64() as u8);
                 self.medium.insert(sector, Arc::new(torn));
+                torn_ones += 1;
             } else if survives(random, mood) {
                 put(&mut self.medium, sector, new);
+                kept += 1;
+            } else {
+                lost += 1;
             }
         }
         if self.len != self.len_medium && survives(random, mood) {
@@ -358,6 +526,7 @@ impl Inode {
         self.len = self.len_medium;
         self.cache = self.medium.clone();
         self.handles = 0;
+        (kept, lost, torn_ones)
     }
 
     fn sync(&mut self) {
@@ -447,6 +616,7 @@ impl Disk for SimDisk {
         }
         let used: u64 = state.inodes.values().map(|i| i.len).sum();
         if state.capacity.is_some_and(|capacity| used + len > capacity) {
+            state.refused_for_space += 1;
             return Err(io::ErrorKind::StorageFull.into());
         }
         let id = state.next_inode;
@@ -534,6 +704,11 @@ impl Disk for SimDisk {
         state.collect();
         Ok(())
     }
+
+    fn stall(&self) -> Duration {
+        let stall = self.state.lock().stall.clone();
+        stall.map_or(Duration::ZERO, |stall| stall())
+    }
 }
 
 /// Directory and name.
@@ -585,6 +760,9 @@ impl File for SimFile {
             let bytes = parts.concat();
             let fails = state.failing_write == Some(state.write_count);
             state.write_count += 1;
+            if fails {
+                state.failures.push(self.path.clone());
+            }
             let keep = if fails { bytes.len() / 2 } else { bytes.len() };
             inode_of(state, id).write(offset, &bytes[..keep]);
             match (off, fails) {
@@ -608,6 +786,7 @@ impl File for SimFile {
             let inode = inode_of(state, id);
             if fails {
                 inode.dirty.clear();
+                state.failures.push(self.path.clone());
                 return Err(io::Error::other("simulated sync error"));
             }
             inode.sync();
