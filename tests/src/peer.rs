@@ -19,6 +19,7 @@ use tidegate_wire::versions;
 
 use crate::sim::broker::compose;
 use crate::sim::history::History;
+use crate::sim::plan::Plan;
 use crate::sim::world::World;
 
 pub struct Peer {
@@ -44,7 +45,7 @@ impl Peer {
     /// # Panics
     /// When it does not start.
     pub async fn new() -> Self {
-        Self::over(&World::new(1, 0, History::new())).await
+        Self::over(&World::new(1, &Plan::calm(), History::new())).await
     }
 
     /// A client of the next life of the world's broker. Dropping the runtime ends that life, like a SIGKILL.

@@ -28,6 +28,7 @@ use tidegate_broker::api::SERVED;
 use tidegate_common::Offset;
 use tidegate_tests::peer::{Peer, all, batch, bytes_of, name, produce, text, walk};
 use tidegate_tests::sim::history::History;
+use tidegate_tests::sim::plan::Plan;
 use tidegate_tests::sim::world::World;
 use tidegate_wire::records::{Codec, RecordsBuilder};
 use tidegate_wire::versions;
@@ -36,7 +37,7 @@ const NOT_THERE: &str = "not-there";
 
 #[tokio::test(start_paused = true)]
 async fn every_served_api_answers_in_every_version() {
-    let world = World::new(1, 0, History::new());
+    let world = World::new(1, &Plan::calm(), History::new());
     walk(&world);
     let mut peer = Peer::over(&world).await;
     admin(&mut peer).await;

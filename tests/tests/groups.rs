@@ -26,6 +26,7 @@ use tidegate_broker::rim::clock::SystemClock;
 use tidegate_common::clock::Clock;
 use tidegate_tests::peer::{Peer, name, text, walk};
 use tidegate_tests::sim::history::History;
+use tidegate_tests::sim::plan::Plan;
 use tidegate_tests::sim::world::World;
 
 const TOPIC: &str = "payments";
@@ -33,7 +34,7 @@ const GROUP: &str = "g";
 const SESSION_MS: i32 = 10_000;
 
 fn world() -> Arc<World> {
-    World::new(7, 0, History::new())
+    World::new(7, &Plan::calm(), History::new())
 }
 
 /// Runs one life of a broker to its end.

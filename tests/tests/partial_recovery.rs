@@ -14,6 +14,7 @@ use tidegate_segment::{inspect, recover_partial};
 use tidegate_tests::peer::{Peer, batch, name, produce};
 use tidegate_tests::sim::broker::compose;
 use tidegate_tests::sim::history::History;
+use tidegate_tests::sim::plan::Plan;
 use tidegate_tests::sim::world::World;
 
 const TOPIC: &str = "kept";
@@ -50,7 +51,7 @@ fn die(world: &Arc<World>, broker: Arc<Broker>) {
 
 #[tokio::test]
 async fn a_sealed_wal_that_is_damaged_stops_the_start_until_an_operator_gives_up_the_rest() {
-    let world = World::new(7, 0, History::new());
+    let world = World::new(7, &Plan::calm(), History::new());
     let first = compose(&world).await.expect("starts");
     let loops = tokio::spawn(tidegate_broker::start::run_loops(Arc::clone(&first)));
     let mut peer = peer_of(&first);

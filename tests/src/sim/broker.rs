@@ -11,12 +11,11 @@ use tidegate_broker::metrics::Metrics;
 use tidegate_broker::net::connection::{self, Client, Limits};
 use tidegate_broker::observe::Observed;
 use tidegate_broker::start::{Seams, run_loops, start};
-use tidegate_common::WalId;
 use tidegate_common::clock::SharedClock;
 use tidegate_common::random::{SeededRandom, SharedRandom};
 use tidegate_metadata::command::InitCluster;
 use tidegate_metadata::rows::Endpoint;
-use tidegate_metadata::{Blocking, Metadata, Options, Timing};
+use tidegate_metadata::{Blocking, Metadata, Options, Timing, Wiring};
 use tidegate_s3stream::io::{IoSettings, Media, ObjectIo};
 use tidegate_s3stream::storage::Settings as StorageSettings;
 use tidegate_wal::file::{Driver, FileMedium, FileOptions};
@@ -28,9 +27,10 @@ use super::{BROKER, PORT};
 
 /// One life of the process. It never returns an error to the simulator: an end of its own is the world's to know.
 pub async fn host(world: Arc<World>) -> turmoil::Result {
+    let life = world.life();
     match live(&world).await {
-        Ok(why) => world.ended(&why),
-        Err(error) => world.ended(&format!("start failed: {error}")),
+        Ok(why) => world.ended(life, &why),
+        Err(error) => world.ended(life, &format!("start failed: {error}")),
     }
     std::future::pending().await
 }
@@ -43,26 +43,41 @@ pub async fn compose(world: &Arc<World>) -> anyhow::Result<Arc<Broker>> {
     let life = world.life();
     let clock = Arc::clone(&world.clock) as SharedClock;
     let random: SharedRandom = Arc::new(SeededRandom::new(world.seed ^ (life << 32)));
-    let io = ObjectIo::new(Media::of(Arc::clone(&world.store), "sim"), io_settings(), Arc::clone(&random));
+    let media = Media::of(Arc::clone(&world.store), "sim");
+    tidegate_s3stream::io::probe::probe(&media, &random).await?;
+    let io = ObjectIo::new(media, io_settings(), Arc::clone(&random));
+    let (disk, sizes) = (world.disk(), &world.sizes);
     let cluster_id = uuid::Uuid::from_u128(u128::from(world.seed) + 1);
     io.open_or_create_cluster(None, &cluster_id.to_string()).await?;
-    let metadata = Metadata::open(Options {
+    let fold = Arc::clone(&world.fold);
+    let disk_for_fold = disk.clone();
+    let wiring = Wiring {
+        segment_bytes: sizes.raft_segment,
+        align_bytes: sizes.align,
+        record_bytes_max: (sizes.raft_segment / 4) as usize,
+        watch: Some(Arc::new(move |applied| fold.applied(applied, &disk_for_fold))),
+        ..Wiring::default()
+    };
+    let options = Options {
         node: 1,
         voters: BTreeMap::from([(1, String::new())]),
-        disk: Arc::new(world.disk.clone()),
+        disk: Arc::new(disk.clone()),
         dir: "raft".into(),
         blocking: Blocking::Inline,
         clock: Arc::clone(&clock),
         random: Arc::clone(&random),
         timing: Timing { heartbeat_ms: 50, election_min_ms: 150, election_max_ms: 300, tick_ms: 500 },
-        snapshot_entries: 50,
-    })
-    .await?;
+        snapshot_entries: sizes.snapshot_entries,
+    };
+    let metadata = Metadata::open_wired(options, wiring).await?;
     let metrics = Metrics::new();
     let options = FileOptions {
-        bytes_max: 8 << 20,
-        segment_bytes: 512 << 10,
-        driver: Driver::Task { sync_latency: Duration::from_millis(1) },
+        bytes_max: sizes.wal_bytes,
+        segment_bytes: sizes.wal_segment,
+        align_bytes: sizes.align,
+        in_flight_bytes_max: sizes.in_flight,
+        record_bytes_max: sizes.record,
+        driver: Driver::Task { sync_latency: Duration::from_micros(sizes.sync_us) },
         ..FileOptions::default()
     };
     let seams = Seams {
@@ -71,11 +86,11 @@ pub async fn compose(world: &Arc<World>) -> anyhow::Result<Arc<Broker>> {
         random,
         metadata,
         io,
-        medium: Arc::new(FileMedium::new(Arc::new(world.disk.clone()), "wal", options)),
+        medium: Arc::new(FileMedium::new(Arc::new(disk), "wal", options)),
         loggers: Arc::default(),
         observer: Arc::new(Observed::new(metrics.clone())),
         metrics,
-        storage_settings: storage_settings(),
+        storage_settings: storage_settings(world),
         prepared_grace_ms: 2 * io_settings().put_budget_ms + io_settings().attempt_timeout_ms,
         cluster: InitCluster {
             cluster_id,
@@ -84,17 +99,20 @@ pub async fn compose(world: &Arc<World>) -> anyhow::Result<Arc<Broker>> {
             features: BTreeMap::new(),
         },
         endpoints: vec![Endpoint { listener: "PLAINTEXT".into(), host: BROKER.into(), port: PORT }],
-        newest_wal: WalId(0),
+        newest_wal: world.newest_wal(),
         progress: Arc::new(|_, _, _| {}),
     };
-    Ok(start(seams, &mut |_| Ok(())).await?)
+    let marks = Arc::clone(world);
+    let mut mark = move |wal| {
+        marks.mark_wal(wal);
+        Ok(())
+    };
+    Ok(start(seams, &mut mark).await?)
 }
 
 async fn live(world: &Arc<World>) -> anyhow::Result<String> {
-    let life = world.life();
     let broker = compose(world).await?;
-    *world.broker.lock() = Arc::downgrade(&broker);
-    world.history.note(&format!("broker serves, life {life}"));
+    world.serves(&broker);
     let listener = TcpListener::bind(("0.0.0.0", PORT)).await?;
     let stop = watch::Sender::new(false);
     tokio::spawn(accept(listener, Arc::clone(&broker), stop.subscribe()));
@@ -150,20 +168,21 @@ fn io_settings() -> IoSettings {
 }
 
 /// Tiny sizes, so that rounds, splits, merges and deletions happen within seconds.
-fn storage_settings() -> StorageSettings {
+fn storage_settings(world: &World) -> StorageSettings {
+    let sizes = &world.sizes;
     StorageSettings {
-        upload_bytes: 24 << 10,
-        upload_age_ms: 700,
-        split_bytes: 12 << 10,
-        set_objects_max: 4,
+        upload_bytes: sizes.upload_bytes,
+        upload_age_ms: sizes.upload_age_ms,
+        split_bytes: sizes.split_bytes,
+        set_objects_max: sizes.set_objects,
         compact_age_ms: 3_000,
         compact_bytes: 256 << 10,
         compact_interval_ms: 500,
         gc_interval_ms: 500,
-        leaf_objects: 4,
+        leaf_objects: sizes.leaf_objects,
         block_bytes: 2 << 10,
-        memory_bytes: 64 << 20,
-        log_cache_bytes: 32 << 10,
+        memory_bytes: sizes.memory,
+        log_cache_bytes: sizes.log_cache,
         block_cache_bytes: 1 << 20,
         prepared_ttl_ms: 5_000,
         retry_ms_max: 500,

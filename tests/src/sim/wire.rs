@@ -39,10 +39,22 @@ impl Conn {
 
     pub async fn send<T: Encodable>(&mut self, key: i16, version: i16, request: &T) -> io::Result<()> {
         self.correlation += 1;
+        let frame = Self::frame_of(key, version, self.correlation, request)?;
+        self.in_flight.push_back((key, version, self.correlation));
+        self.raw(&frame).await
+    }
+
+    /// The bytes of a request.
+    pub fn frame_of<T: Encodable>(
+        key: i16,
+        version: i16,
+        correlation: i32,
+        request: &T,
+    ) -> io::Result<Bytes> {
         let header = RequestHeader::default()
             .with_request_api_key(key)
             .with_request_api_version(version)
-            .with_correlation_id(self.correlation)
+            .with_correlation_id(correlation)
             .with_client_id(Some(StrBytes::from_static_str("sim")));
         let header_version = versions::request_header_version(key, version).expect("a known key");
         let mut body = BytesMut::new();
@@ -51,8 +63,18 @@ impl Conn {
         let mut frame = BytesMut::new();
         frame.put_i32(i32::try_from(body.len()).expect("small"));
         frame.extend_from_slice(&body);
-        self.in_flight.push_back((key, version, self.correlation));
-        timeout(DEADLINE, self.stream.write_all(&frame)).await.map_err(|_| late("write"))?
+        Ok(frame.freeze())
+    }
+
+    /// Any bytes.
+    pub async fn raw(&mut self, bytes: &[u8]) -> io::Result<()> {
+        timeout(DEADLINE, self.stream.write_all(bytes)).await.map_err(|_| late("write"))?
+    }
+
+    /// Takes up to so many bytes of an answer, and looks away.
+    pub async fn swallow(&mut self, bytes: usize) -> io::Result<usize> {
+        let mut buffer = vec![0; bytes];
+        timeout(DEADLINE, self.stream.read(&mut buffer)).await.map_err(|_| late("read"))?
     }
 
     pub async fn receive<T: Decodable>(&mut self) -> io::Result<T> {

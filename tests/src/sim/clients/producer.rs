@@ -1,87 +1,31 @@
-//! The clients of a run: correct producers and a reader that keep the oracle. They retry for ever, as real ones do.
+//! A correct idempotent producer: it retries for ever, in order, as real ones do, and repeats what it was answered.
+//!
+//! Invariants checked: I2, I3, W7; it feeds the oracle with P1, P3, P4.
 
-use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{BufMut, Bytes, BytesMut};
-use kafka_protocol::messages::create_topics_request::CreatableTopic;
-use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
-use kafka_protocol::messages::{
-    CreateTopicsRequest, CreateTopicsResponse, InitProducerIdRequest, InitProducerIdResponse, ProduceRequest,
-    ProduceResponse, TopicName,
-};
-use kafka_protocol::protocol::StrBytes;
-use tidegate_common::Offset;
+use bytes::Bytes;
+use kafka_protocol::messages::ProduceResponse;
 use tidegate_common::random::{Random, SeededRandom};
-use tidegate_wire::records::{Codec, RecordsBuilder};
+use tidegate_wire::records::Codec;
 use tokio::time::sleep;
 
-use super::audit;
-use super::history::Value;
-use super::wire::Conn;
-use super::world::World;
+use super::super::history::Value;
+use super::super::wire::Conn;
+use super::super::world::World;
+use super::super::{rules, sometimes};
+use super::{
+    NOT_ENOUGH_REPLICAS, OUT_OF_ORDER, PARTITIONS, PRODUCE, RETRIABLE, Sniffed, create_topic, encode,
+    produce, producer_id, topic,
+};
 
-pub const TOPIC: &str = "payments";
-pub const PARTITIONS: i32 = 3;
-const PRODUCERS: u32 = 3;
 const PIPELINE: usize = 3;
-
-const PRODUCE: i16 = 0;
-const CREATE_TOPICS: i16 = 19;
-const INIT_PRODUCER_ID: i16 = 22;
-const OUT_OF_ORDER: i16 = 45;
-
-pub fn names() -> &'static [&'static str] {
-    &["producer-0", "producer-1", "producer-2", "reader"]
-}
-
-pub fn topic() -> TopicName {
-    TopicName(StrBytes::from_static_str(TOPIC))
-}
-
-/// Adds the clients to the simulation; returns how many must finish.
-pub fn spawn(sim: &mut turmoil::Sim<'_>, world: &Arc<World>, finished: &Rc<RefCell<usize>>) -> usize {
-    let producing = Rc::new(RefCell::new(PRODUCERS));
-    for n in 0..PRODUCERS {
-        let (world, finished, producing) = (Arc::clone(world), Rc::clone(finished), Rc::clone(&producing));
-        sim.client(names()[n as usize], async move {
-            Producer::new(n, &world).run().await;
-            *producing.borrow_mut() -= 1;
-            *finished.borrow_mut() += 1;
-            Ok(())
-        });
-    }
-    let (world, finished) = (Arc::clone(world), Rc::clone(finished));
-    sim.client("reader", async move {
-        audit::tail_then_audit(&world, || *producing.borrow() == 0).await;
-        *finished.borrow_mut() += 1;
-        Ok(())
-    });
-    PRODUCERS as usize + 1
-}
-
-/// What one record says: enough to know it anywhere.
-pub fn payload(value: Value, partition: i32, pad: usize) -> Bytes {
-    let mut out = BytesMut::new();
-    out.put_u32(value.0);
-    out.put_u64(value.1);
-    out.put_i32(partition);
-    out.extend(std::iter::repeat_n((value.1 % 251) as u8, pad));
-    out.freeze()
-}
-
-/// The value of a record's bytes; `None` when they are not what was sent.
-pub fn parse(bytes: &[u8], partition: i32) -> Option<Value> {
-    let producer = u32::from_be_bytes(bytes.get(..4)?.try_into().ok()?);
-    let n = u64::from_be_bytes(bytes.get(4..12)?.try_into().ok()?);
-    let sent_to = i32::from_be_bytes(bytes.get(12..16)?.try_into().ok()?);
-    let intact = bytes[16..].iter().all(|b| u64::from(*b) == n % 251);
-    (sent_to == partition && intact).then_some((producer, n))
-}
+/// Batches that a broker must remember.
+const REMEMBERED: usize = 5;
+const SNIFFED_MAX: usize = 400;
 
 struct Batch {
     partition: i32,
@@ -90,22 +34,42 @@ struct Batch {
     bytes: Bytes,
 }
 
-struct Producer {
+/// A batch with its answer, and the life that gave it.
+struct Acked {
+    batch: Batch,
+    base: i64,
+    life: u64,
+}
+
+pub struct Producer {
     n: u32,
     world: Arc<World>,
     random: SeededRandom,
     id: Option<(i64, i16)>,
     sequences: BTreeMap<i32, i32>,
     next: u64,
+    recent: BTreeMap<i32, VecDeque<Acked>>,
+    sniffed: Sniffed,
+    /// Partitions that still get a last batch after the faults.
+    last: Vec<i32>,
 }
 
 impl Producer {
-    fn new(n: u32, world: &Arc<World>) -> Self {
-        let random = SeededRandom::new(world.seed ^ (u64::from(n) << 40) ^ 0xC11E);
-        Self { n, world: Arc::clone(world), random, id: None, sequences: BTreeMap::new(), next: 0 }
+    pub fn new(n: u32, world: &Arc<World>, sniffed: Sniffed) -> Self {
+        Self {
+            n,
+            world: Arc::clone(world),
+            random: SeededRandom::new(world.seed ^ (u64::from(n) << 40) ^ 0xC11E),
+            id: None,
+            sequences: BTreeMap::new(),
+            next: 0,
+            recent: BTreeMap::new(),
+            sniffed,
+            last: (0..PARTITIONS).collect(),
+        }
     }
 
-    async fn run(mut self) {
+    pub async fn run(mut self) {
         let mut unacked: Vec<Batch> = Vec::new();
         loop {
             let mut conn = match self.connect().await {
@@ -117,122 +81,162 @@ impl Producer {
                 }
             };
             loop {
-                while unacked.len() < PIPELINE && self.world.clock.ms() < self.world.produce_until_ms {
-                    unacked.push(self.draw());
+                let repeats = unacked.is_empty() && self.random.below(3) == 0;
+                self.refill(&mut unacked);
+                let done = unacked.is_empty();
+                if (repeats || done) && self.repeat(&mut conn).await.is_err() {
+                    break;
                 }
-                if unacked.is_empty() {
+                if done {
                     return;
                 }
                 if self.exchange(&mut conn, &mut unacked).await.is_err() {
                     break;
                 }
-                sleep(Duration::from_millis(self.random.below(250))).await;
+                sleep(Duration::from_millis(self.random.below(self.world.sizes.idle_ms))).await;
             }
             sleep(Duration::from_millis(50 + self.random.below(200))).await;
         }
     }
 
+    /// New batches while the run wants them; then a last one for each partition, so that each is seen to accept.
+    fn refill(&mut self, unacked: &mut Vec<Batch>) {
+        let wanted = 1 + self.random.below(PIPELINE as u64) as usize;
+        while unacked.len() < wanted && self.world.clock.ms() < self.world.produce_until_ms {
+            let partition = i32::try_from(self.random.below(PARTITIONS as u64)).expect("small");
+            unacked.push(self.draw(partition));
+        }
+        if unacked.is_empty()
+            && let Some(partition) = self.last.pop()
+        {
+            unacked.push(self.draw(partition));
+        }
+    }
+
     async fn connect(&mut self) -> io::Result<Conn> {
         let mut conn = Conn::open().await?;
-        let topic = CreatableTopic::default()
-            .with_name(topic())
-            .with_num_partitions(PARTITIONS)
-            .with_replication_factor(1);
-        let create = CreateTopicsRequest::default().with_topics(vec![topic]).with_timeout_ms(5_000);
-        let _: CreateTopicsResponse = conn.call(CREATE_TOPICS, 7, &create).await?;
+        create_topic(&mut conn, topic(), PARTITIONS).await?;
         if self.id.is_none() {
-            let ask = InitProducerIdRequest::default()
-                .with_transactional_id(None)
-                .with_transaction_timeout_ms(1_000);
-            let given: InitProducerIdResponse = conn.call(INIT_PRODUCER_ID, 4, &ask).await?;
-            if given.error_code != 0 {
-                return Err(io::Error::other("no producer id"));
-            }
-            self.id = Some((given.producer_id.0, given.producer_epoch));
+            self.id = Some(producer_id(&mut conn, &self.world).await?);
         }
         Ok(conn)
     }
 
-    fn draw(&mut self) -> Batch {
-        let partition = i32::try_from(self.random.below(PARTITIONS as u64)).expect("small");
+    fn draw(&mut self, partition: i32) -> Batch {
         let count = 1 + self.random.below(4);
         let (id, epoch) = self.id.expect("connected");
         let sequence = *self.sequences.entry(partition).or_default();
         let codec = if self.random.below(3) == 0 { Codec::Lz4 } else { Codec::None };
-        let mut records = RecordsBuilder::new(codec).producer(id, epoch, sequence);
-        let mut values = Vec::new();
+        let mut records = Vec::new();
         for _ in 0..count {
-            let value = (self.n, self.next);
+            records.push(((self.n, self.next), self.random.below(self.world.sizes.pad_max) as usize));
             self.next += 1;
-            self.world.history.sent(partition, value);
-            let pad = self.random.below(1500) as usize;
-            let now_ms = tidegate_common::clock::Clock::wall_ms(&*self.world.clock);
-            records.push(now_ms, Some(b"k"), Some(&payload(value, partition, pad)), &[]);
-            values.push(value);
         }
+        let bytes = encode(&self.world, codec, (id, epoch, sequence), partition, &records);
         self.sequences.insert(partition, sequence + i32::try_from(count).expect("small"));
-        let mut bytes = BytesMut::new();
-        records.build(Offset(0)).write_to(&mut bytes);
-        Batch { partition, values, sequence, bytes: bytes.freeze() }
+        let values = records.into_iter().map(|(value, _)| value).collect();
+        Batch { partition, values, sequence, bytes }
     }
 
     /// Sends all unacknowledged batches in order, pipelined, and takes the answers in order.
     async fn exchange(&mut self, conn: &mut Conn, unacked: &mut Vec<Batch>) -> io::Result<()> {
         for batch in unacked.iter() {
-            conn.send(PRODUCE, 9, &request(batch)).await?;
+            self.sniff(batch);
+            conn.send(PRODUCE, 9, &produce(topic(), batch.partition, batch.bytes.clone())).await?;
         }
         let mut failed = Vec::new();
         let mut broken: Vec<i32> = Vec::new();
+        let mut lost = None;
         for batch in unacked.drain(..) {
-            let answer: io::Result<ProduceResponse> = if failed.is_empty() || conn_alive(&failed) {
-                conn.receive().await
-            } else {
-                Err(io::ErrorKind::NotConnected.into())
+            let answer: io::Result<ProduceResponse> = match lost {
+                None => conn.receive().await,
+                Some(kind) => Err(io::Error::from(kind)),
             };
             let answer = match answer {
                 Ok(answer) => answer,
-                Err(_) => {
-                    failed.push((batch, None));
+                Err(error) => {
+                    lost = Some(error.kind());
+                    failed.push(batch);
                     continue;
                 }
             };
             let part = &answer.responses[0].partition_responses[0];
-            match part.error_code {
-                0 => {
-                    self.world.history.count("acks");
-                    self.world.history.acked(batch.partition, part.base_offset, &batch.values);
-                }
-                code => {
-                    if code == OUT_OF_ORDER && !broken.contains(&batch.partition) {
-                        let why = format!(
-                            "I3: batch {:?} of sequence {} refused as out of order",
-                            batch.values, batch.sequence
-                        );
-                        self.world.history.violate(&why);
-                    }
-                    self.world.history.count("produce-errors");
-                    broken.push(batch.partition);
-                    failed.push((batch, Some(code)));
+            if part.error_code == 0 {
+                self.acked(batch, part.base_offset);
+                continue;
+            }
+            let follows = part.error_code == OUT_OF_ORDER && broken.contains(&batch.partition);
+            if !follows && !RETRIABLE.contains(&part.error_code) {
+                let rule = if part.error_code == OUT_OF_ORDER { rules::I3 } else { rules::W7 };
+                let why = format!(
+                    "batch {:?} of sequence {} was refused with {} {:?}",
+                    batch.values, batch.sequence, part.error_code, part.error_message
+                );
+                self.world.history.violate(&rule, &why);
+            }
+            if part.error_code == NOT_ENOUGH_REPLICAS {
+                self.world.history.count(sometimes::BACK_PRESSURE);
+            }
+            self.world.history.count("produce-errors");
+            broken.push(batch.partition);
+            failed.push(batch);
+        }
+        let refused = !broken.is_empty();
+        unacked.extend(failed);
+        if let Some(kind) = lost {
+            return Err(kind.into());
+        }
+        if refused {
+            sleep(Duration::from_millis(50 + self.random.below(100))).await;
+        }
+        Ok(())
+    }
+
+    fn acked(&mut self, batch: Batch, base: i64) {
+        self.world.history.count("acks");
+        self.world.history.acked(batch.partition, base, &batch.values);
+        let recent = self.recent.entry(batch.partition).or_default();
+        recent.push_back(Acked { batch, base, life: self.world.life() });
+        if recent.len() > REMEMBERED {
+            recent.pop_front();
+        }
+    }
+
+    fn sniff(&self, batch: &Batch) {
+        let mut sniffed = self.sniffed.lock();
+        if sniffed.len() < SNIFFED_MAX {
+            sniffed.push((batch.partition, batch.bytes.clone()));
+        } else {
+            let at = self.random.below(SNIFFED_MAX as u64) as usize;
+            sniffed[at] = (batch.partition, batch.bytes.clone());
+        }
+    }
+
+    /// Sends one of the last five acknowledged batches of a partition again, while nothing else is in flight.
+    async fn repeat(&mut self, conn: &mut Conn) -> io::Result<()> {
+        let pick = self.random.below(PARTITIONS as u64 * REMEMBERED as u64);
+        let partition = i32::try_from(pick % PARTITIONS as u64).expect("small");
+        let Some(recent) = self.recent.get(&partition).filter(|r| !r.is_empty()) else { return Ok(()) };
+        let acked = &recent[pick as usize % recent.len()];
+        let request = produce(topic(), partition, acked.batch.bytes.clone());
+        let answer: ProduceResponse = conn.call(PRODUCE, 9, &request).await?;
+        let part = &answer.responses[0].partition_responses[0];
+        match part.error_code {
+            0 if part.base_offset == acked.base => {
+                self.world.history.count("repeats");
+                if self.world.life() > acked.life {
+                    self.world.history.count(sometimes::DUPLICATE_AFTER_FAILOVER);
                 }
             }
+            code if RETRIABLE.contains(&code) => {}
+            code => {
+                let why = format!(
+                    "a repeat of {:?}, acknowledged at {} of partition {partition}, was answered {code}, offset {}",
+                    acked.batch.values, acked.base, part.base_offset
+                );
+                self.world.history.violate(&rules::I2, &why);
+            }
         }
-        let lost = failed.iter().any(|(_, code)| code.is_none());
-        unacked.extend(failed.into_iter().map(|(batch, _)| batch));
-        if lost { Err(io::ErrorKind::ConnectionReset.into()) } else { Ok(()) }
+        Ok(())
     }
-}
-
-fn conn_alive(failed: &[(Batch, Option<i16>)]) -> bool {
-    failed.iter().all(|(_, code)| code.is_some())
-}
-
-fn request(batch: &Batch) -> ProduceRequest {
-    let data =
-        PartitionProduceData::default().with_index(batch.partition).with_records(Some(batch.bytes.clone()));
-    let topic = TopicProduceData::default().with_name(topic()).with_partition_data(vec![data]);
-    ProduceRequest::default()
-        .with_transactional_id(None)
-        .with_acks(-1)
-        .with_timeout_ms(5_000)
-        .with_topic_data(vec![topic])
 }
