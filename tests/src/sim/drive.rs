@@ -4,6 +4,7 @@
 //! Invariants: every run ends: in a violation, or once all clients are done, within a bound of simulated time.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use tidegate_common::random::{Random, SeededRandom};
 use tidegate_common::{Position, WalId};
@@ -19,6 +20,8 @@ use super::{BROKER, clients, rules, sometimes};
 
 /// Simulated time from the last fault to the end of all clients.
 const DONE_WITHIN_MS: u64 = 300_000;
+/// Simulated time after the faults within which every producer has an acknowledgement of every partition.
+const ACCEPTS_WITHIN_MS: u64 = 60_000;
 /// What a supervisor waits before it starts a process again.
 const RESTART_MS: u64 = 250;
 /// A process that a fault hit may end so long after the last one.
@@ -106,6 +109,11 @@ impl<'a> Driver<'a> {
         if now_ms >= self.plan.faults_until_ms {
             if !self.healed {
                 self.heal(sim);
+            }
+            let accepted = world.accepted.load(Ordering::Acquire) == u64::from(clients::PRODUCERS);
+            if !accepted && now_ms > world.produce_until_ms + ACCEPTS_WITHIN_MS {
+                let why = format!("not every partition accepts {ACCEPTS_WITHIN_MS} ms after the faults");
+                world.history.violate(&rules::L1, &why);
             }
             if now_ms > self.plan.faults_until_ms + DONE_WITHIN_MS {
                 let why = format!("clients are not done {DONE_WITHIN_MS} ms after the last fault");
@@ -215,9 +223,8 @@ impl<'a> Driver<'a> {
             disk.kill();
         }
         if self.rot.is_none() && self.kept_disk.is_none() {
-            let (wal, released) = self.last;
-            if wal > WalId(0) {
-                recovery::after_crash(&world, wal, released, self.random);
+            if self.last.0 > WalId(0) {
+                recovery::after_crash(&world, self.last, power_loss, self.random);
             }
         }
     }

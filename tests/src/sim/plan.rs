@@ -89,7 +89,7 @@ impl Plan {
             class(Act::Outage, 40, 8),
             class(Act::Cut, 40, 8),
             class(Act::Rot, 35, 8),
-            class(Act::RotRaft, 25, 4),
+            class(Act::RotRaft, 30, 8),
             class(Act::LoseRaft, 10, 2),
             class(Act::Vanish, 25, 4),
         ]
@@ -111,6 +111,8 @@ impl Plan {
             rate(Op::Put, Fault::DoneAndHangs, 25, 50);
             let late_ms = 200 + random.below(1_200);
             rate(Op::Put, Fault::DoneLate { ms: late_ms }, 50, 100);
+            // Beyond all that is tried and waited for: it lands after the DELETE of its key.
+            rate(Op::Put, Fault::DoneLate { ms: 15_000 + random.below(10_000) }, 15, 20);
             let slow_ms = 100 + random.below(1_500);
             rate(Op::Put, Fault::Slow { ms: slow_ms }, 30, 100);
             rate(Op::Get, Fault::Unavailable, 50, 200);

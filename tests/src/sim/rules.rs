@@ -103,7 +103,7 @@ rules! {
     M4: "a node without its log is refused beside what it served before",
         "drive.rs: lose_raft, at restarts";
     L1: "soon after the faults every partition accepts, and all that was acknowledged is readable",
-        "drive.rs: liveness; clients/finals.rs: accepts";
+        "drive.rs: step (60 s to accept, 300 s to the end of all clients); P1 by the full read";
     L4: "memory budgets and open files stay within their bounds",
         "checks/white.rs: step";
     L5: "soon after the faults nothing waits for upload, and no garbage or expired id is left",

@@ -26,7 +26,7 @@ states! {
     DUPLICATE_AFTER_FAILOVER: "duplicate-after-failover", "a later life answered a repeat with the original offset";
     PID_BLOCK_EXHAUSTED: "pid-block-exhausted", "a block of producer ids was used up within one life";
     PID_AFTER_FAILOVER: "pid-after-failover", "a later life gave out producer ids";
-    GC_RACED_READER: "gc-raced-reader", "an object was deleted while a GET of it was on its way";
+    GC_RACED_READER: "gc-raced-reader", "a GET met an object that was being, or had been, deleted";
     LEASE_LOST_IN_FLIGHT: "lease-lost-in-flight", "the lease lapsed while appended records waited";
     DISK_STALL: "disk-stalled", "the disk stalled for a second or more";
     SNAPSHOT_IN_RECOVERY: "snapshot-in-recovery", "a Raft snapshot was written while a start was recovering";

@@ -2,7 +2,8 @@
 //!
 //! Owns: seams shared by all lives of the broker, and the switches of what goes wrong in them.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -79,9 +80,12 @@ pub struct World {
     cuts: Mutex<Vec<(&'static str, u64)>>,
     /// The newest WAL that was made, as `node.json` has it.
     newest_wal: AtomicU64,
-    pub nasty_done: AtomicBool,
+    /// Producers that had an acknowledgement from every partition after the faults.
+    pub accepted: AtomicU64,
     /// The newest life's broker, for audits to look into.
     broker: Mutex<Weak<Broker>>,
+    /// Objects whose PUT landed after their DELETE: nothing refers to them, and without a scan of LIST nothing finds them.
+    pub zombies: Mutex<BTreeSet<object_store::path::Path>>,
     vanished: Mutex<Vec<(u64, object_store::path::Path, bytes::Bytes)>>,
 }
 
@@ -127,8 +131,9 @@ impl World {
             repairs: Mutex::default(),
             cuts: Mutex::default(),
             newest_wal: AtomicU64::new(0),
-            nasty_done: AtomicBool::new(!plan.nasty),
+            accepted: AtomicU64::new(0),
             broker: Mutex::default(),
+            zombies: Mutex::default(),
             vanished: Mutex::default(),
         })
     }

@@ -32,6 +32,9 @@ fn parse(key: &Path) -> Option<ObjectId> {
     dir.starts_with("sim/data/").then(|| u64::from_str_radix(id, 16).ok()).flatten().map(ObjectId)
 }
 
+/// Objects with lineage, size and checksum.
+type Objects = BTreeMap<ObjectId, (Lineage, u64, u32)>;
+
 /// One slice of an object.
 #[derive(Clone, Copy)]
 struct Range {
@@ -58,17 +61,20 @@ impl Bucket {
             return;
         }
         let image = world.fold.image();
+        let deletes = events.iter().any(|event| matches!(event, StoreEvent::Deleted { .. }));
+        let referenced = if deletes { self.referenced(world, &image) } else { BTreeMap::new() };
         for event in events {
-            self.event(world, &image, event);
+            self.event(world, &image, &referenced, event);
         }
     }
 
-    fn event(&mut self, world: &World, image: &Image, event: StoreEvent) {
+    fn event(&mut self, world: &World, image: &Image, referenced: &Objects, event: StoreEvent) {
         match event {
             StoreEvent::Written { key, crc32c, len } => {
                 if self.deleted.contains(&key) && parse(&key).is_some() {
                     world.history.note(&format!("a PUT of {key} landed after its DELETE"));
                     world.history.count(sometimes::ZOMBIE_PUT);
+                    world.zombies.lock().insert(key.clone());
                 }
                 let before = self.written.insert(key.clone(), (crc32c, len));
                 // The probe at a start tries what an overwrite does, under keys of its own.
@@ -84,13 +90,16 @@ impl Bucket {
                     world.history.count(sometimes::GC_RACED_READER);
                 }
                 if let Some(id) = parse(&key)
-                    && self.referenced(world, image).contains_key(&id)
+                    && referenced.contains_key(&id)
                 {
                     world.history.violate(&rules::S4, &format!("{key} was deleted and is referred to"));
                 }
                 self.deleted.insert(key);
             }
             StoreEvent::Missing { key } => {
+                if self.deleted.contains(&key) {
+                    world.history.count(sometimes::GC_RACED_READER);
+                }
                 if let Some(id) = parse(&key)
                     && !world.is_vanished(&key)
                     && image_has(image, id)
@@ -102,7 +111,7 @@ impl Bucket {
     }
 
     /// Every object that the image refers to, with what it says of it.
-    fn referenced(&mut self, world: &World, image: &Image) -> BTreeMap<ObjectId, (Lineage, u64, u32)> {
+    fn referenced(&mut self, world: &World, image: &Image) -> Objects {
         let mut all = BTreeMap::new();
         for set in image.set_objects() {
             all.insert(set.id, (set.lineage, set.size, set.crc32c));
@@ -270,7 +279,8 @@ impl Bucket {
             garbage.iter().filter_map(|id| self.leaves.get(id)).flatten().map(|l| l.id).collect();
         for (key, _) in world.bucket.keys() {
             let Some(id) = parse(&key) else { continue };
-            let known = referenced.contains_key(&id)
+            let known = world.zombies.lock().contains(&key)
+                || referenced.contains_key(&id)
                 || image.prepared(id).is_some()
                 || garbage.contains(&id)
                 || listed.contains(&id);

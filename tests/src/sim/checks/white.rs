@@ -8,6 +8,7 @@ use tidegate_common::random::{Random, SeededRandom};
 use tidegate_common::{Incarnation, LeaderEpoch, Position, StreamId};
 use tidegate_metadata::Marks;
 use tidegate_s3stream::budget::Share;
+use tidegate_segment::disk::sim::SimDisk;
 
 use super::super::world::World;
 use super::super::{rules, sometimes};
@@ -18,6 +19,18 @@ const OPEN_FILES_MAX: u64 = 2_000;
 const REQUEST_MAX: u64 = 4 << 20;
 /// After a failed sync, a group that was on its way beside it may still finish.
 const POISON_GRACE_MS: u64 = 100;
+
+fn holds_records(disk: &SimDisk, path: &str) -> bool {
+    let Some(name) = path.strip_prefix("wal/") else { return false };
+    let log = u64::from_str_radix(name.get(..16).unwrap_or_default(), 16).unwrap_or(0);
+    let fork = disk.fork(0);
+    fork.kill();
+    let found = tidegate_segment::inspect(&fork, "wal", log, 0);
+    found.is_ok_and(|found| {
+        let holds = |n: &Result<(u64, usize), String>| matches!(n, Ok((_, count)) if *count > 0);
+        found.segments.iter().any(|s| s.file.ends_with(name) && holds(&s.records))
+    })
+}
 
 #[derive(Default)]
 pub struct White {
@@ -51,7 +64,8 @@ impl White {
         let now_ms = world.clock.ms();
         for path in disk.take_failures() {
             world.history.note(&format!("a write or sync of {path} failed"));
-            if path.starts_with("wal/") {
+            // A spare that cannot be made holds nothing and is given up; another is tried.
+            if holds_records(&disk, &path) {
                 self.poisoned_ms.get_or_insert(now_ms);
             }
         }

@@ -84,6 +84,7 @@ pub fn spawn(
         sim.client(names()[n as usize], async move {
             producer::Producer::new(n, &world, sniffed).run().await;
             *producing.borrow_mut() -= 1;
+            world.accepted.fetch_add(1, Ordering::AcqRel);
             *finished.borrow_mut() += 1;
             Ok(())
         });

@@ -262,6 +262,7 @@ async fn nothing_left(world: &Arc<World>) {
             .bucket
             .keys()
             .into_iter()
+            .filter(|(key, _)| !world.zombies.lock().contains(key))
             .map(|(key, _)| key.to_string())
             .filter(|key| key.starts_with("sim/data/"))
             .collect();
