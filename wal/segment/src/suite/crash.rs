@@ -92,7 +92,7 @@ fn run(extent: Extent, sites: &SharedSites) -> Result<u64, String> {
             // A killed process leaves the cache; its successor must not build on what only the cache holds.
             match seed % 4 {
                 0 => disk.kill(),
-                _ => disk.crash(),
+                _ => drop(disk.crash()),
             }
             // Continuing the log is for owners that do; sealing for those that do not.
             states += match seed % 3 {
@@ -204,14 +204,14 @@ fn die_in_recovery(disk: &SimDisk, sites: &SharedSites, trace: &Trace) -> Result
         for m in 0.. {
             let disk = disk.fork(m * 4 + how);
             if how % 2 == 0 {
-                disk.crash()
+                disk.crash();
             } else {
                 disk.kill()
             }
             disk.fail_after(m);
             let died = seal(&disk, sites, 1, trace.acked).is_err() && disk.is_off();
             if how / 2 == 0 {
-                disk.crash()
+                disk.crash();
             } else {
                 disk.kill()
             }

@@ -33,7 +33,7 @@ fn after_a_failed_write_or_sync_nothing_more_is_acknowledged_and_nothing_acknowl
                 if seed % 2 == 0 {
                     disk.kill()
                 } else {
-                    disk.crash()
+                    disk.crash();
                 }
                 let first = seal_and_read(&disk, 1, trace.acked).expect("recovers");
                 check(&trace, &first).expect("is allowed");

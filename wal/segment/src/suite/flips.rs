@@ -128,7 +128,7 @@ fn a_partial_recovery_keeps_what_is_before_the_damage_and_can_be_run_again_at_an
         disk.fail_after(m);
         let died = recover_partial(&disk, DIR, super::LOG, 5, 0).is_err();
         if m % 2 == 0 {
-            disk.crash()
+            disk.crash();
         } else {
             disk.kill()
         }
