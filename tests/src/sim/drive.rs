@@ -222,10 +222,8 @@ impl<'a> Driver<'a> {
         } else {
             disk.kill();
         }
-        if self.rot.is_none() && self.kept_disk.is_none() {
-            if self.last.0 > WalId(0) {
-                recovery::after_crash(&world, self.last, power_loss, self.random);
-            }
+        if self.rot.is_none() && self.kept_disk.is_none() && self.last.0 > WalId(0) {
+            recovery::after_crash(&world, self.last, power_loss, self.random);
         }
     }
 
