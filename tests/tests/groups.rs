@@ -57,7 +57,7 @@ fn in_runtime<T>(world: &Arc<World>, act: impl AsyncFnOnce(Arc<World>) -> T) -> 
         act(Arc::clone(world)).await
     });
     drop(runtime);
-    world.disk.kill();
+    world.disk().kill();
     world.new_life();
     value
 }

@@ -45,7 +45,7 @@ async fn end_offset(peer: &mut Peer) -> i64 {
 fn die(world: &Arc<World>, broker: Arc<Broker>) {
     broker.releaser.die();
     drop(broker);
-    world.disk.kill();
+    world.disk().kill();
     world.new_life();
 }
 
@@ -76,23 +76,23 @@ async fn a_sealed_wal_that_is_damaged_stops_the_start_until_an_operator_gives_up
     assert_eq!(end_offset(&mut peer_of(&second)).await, 8);
     die(&world, second);
 
-    let segments = world.disk.list("wal").expect("listed");
+    let segments = world.disk().list("wal").expect("listed");
     let segment = segments.iter().find(|n| n.starts_with("0000000000000001-")).expect("the first life's WAL");
     let path = format!("wal/{segment}");
-    let bytes = world.disk.bytes(&path).expect("read");
+    let bytes = world.disk().bytes(&path).expect("read");
     let places: Vec<usize> = (0..bytes.len() - 5).filter(|&at| &bytes[at..at + 5] == b"value").collect();
     assert_eq!(places.len(), 8, "one place per record");
-    world.disk.flip(&path, places[5] as u64, 0x10);
+    world.disk().flip(&path, places[5] as u64, 0x10);
 
     world.heal();
     let refused = compose(&world).await.err().expect("damage to acknowledged records stops the start");
     assert!(refused.to_string().contains(segment.as_str()), "names the file: {refused}");
-    world.disk.kill();
+    world.disk().kill();
     world.new_life();
 
-    let found = inspect(&world.disk, "wal", 1, 0).expect("inspected");
+    let found = inspect(&world.disk(), "wal", 1, 0).expect("inspected");
     assert!(found.damage.is_some() && found.seal.is_some_and(|s| !s.is_partial()));
-    let done = recover_partial(&world.disk, "wal", 1, 0, 0).expect("recovered in part");
+    let done = recover_partial(&world.disk(), "wal", 1, 0, 0).expect("recovered in part");
     assert!(done.seal.is_partial() && done.seal.end < found.durable);
 
     let fourth = compose(&world).await.expect("the quorum takes the operator's word");
