@@ -144,7 +144,7 @@ pub fn of(
             .keys()
             .map(|c| if by_tidegate.codes.contains_key(c) { c.to_string() } else { format!("({c})") })
             .collect();
-        let note = if is_served { "" } else { "  not served yet" };
+        let note = if is_served { "" } else { "  not served" };
         let range = format!("{}-{}", api.versions.lo, api.versions.hi);
         let _ = writeln!(table, "{key:3}  {:28}  {range:8}  {}{note}", api.name, codes.join(" "));
     }
