@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Shows: Apache Kafka beside us answers the same requests: every served key and version, and the error codes of its rules; a console's screen load
+# Shows: Apache Kafka beside us answers the same requests: every served key and version, and the error codes of its rules
 # Needs: binary java python
-# Usual: 60 s
+# Usual: 40 s
 # Budget: 180 s
 #
 # Cases are in tests/src/oracle/cases; what is volatile, what differs and what must be shown are the .toml files beside them.
