@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Shows: consumer groups of librdkafka (old and new), Java, kafka-python, aiokafka: rebalances, crashes, static members, resets, SIGKILL of the broker
 # Needs: binary java python kcat
-# Usual: 70 s
+# Usual: 50 s
 # Budget: 300 s
 #
 # GROUPS_ONLY=static-member,reset runs only these scenarios.

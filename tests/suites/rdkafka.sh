@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Shows: librdkafka's own tests, as its crate carries them: those of tests/compat/rdkafka.allow pass (a part of them without --full)
 # Needs: binary python java rdkafka
-# Usual: 110 s
+# Usual: 80 s
 # Usual full: 600 s
 # Budget: 300 s
 # Budget full: 1800 s
