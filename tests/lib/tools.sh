@@ -143,6 +143,9 @@ CARGO_SELECTION=(--workspace --features tidegate-s3stream/minio-tests --profile 
 build_binary() {
   (cd "$ROOT" && cargo build "${CARGO_SELECTION[@]}" --bins --tests)
 }
+build_harness() {
+  (cd "$ROOT" && cargo build "${CARGO_SELECTION[@]}" --bins)
+}
 
 # One function per word of a suite's `Needs:` line.
 tool_cargo() { need_command cargo '' 'install Rust with rustup (rust-toolchain.toml names the version)'; }
@@ -159,6 +162,14 @@ tool_binary() {
   # One build for all suites of a run, even if someone edits meanwhile.
   touch "$RUN_DIR/built"
 }
+
+# The programs of the tests themselves: they come with the binary's build, and are built without it where one was named.
+tool_harness() {
+  tool_cargo
+  [ -f "$RUN_DIR/built" ] || run_step 'the programs of the tests' 'mend the compile error above' build_harness
+}
+
+tool_strace() { need_command strace strace 'as root: apt-get update && apt-get install -y strace'; }
 
 tool_minio() {
   need_command curl curl 'apt-get install curl'
@@ -230,7 +241,7 @@ install_tools() {
   ln -sfn "$TOOLS" "$ROOT/.tools"
   for word in "$@"; do
     declare -F "tool_$word" >/dev/null || fail "unknown prerequisite '$word'"
-    if [ "$word" = binary ] || [ "$word" = cargo ]; then
+    if [ "$word" = binary ] || [ "$word" = cargo ] || [ "$word" = harness ]; then
       "tool_$word"
     else
       # A subshell, so that the lock goes with it however it ends.

@@ -2,5 +2,7 @@
 //!
 //! Never: holds product code; what a suite needs of the product it takes through the product's own seams.
 
+pub mod history;
 pub mod peer;
+pub mod proxy;
 pub mod sim;

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Shows: SIGTERM answers what is in flight, uploads, ends with 0 within shutdown.timeout.ms; also while the bucket is away
-# Needs: binary java kcat python minio
+# Needs: binary harness java kcat python minio
 # Usual: 45 s
 # Budget: 300 s
 source "$(dirname "$0")/../lib/suite.sh"
 source "$ROOT/tests/lib/exchange.sh"
-source "$ROOT/tests/lib/kill_loop.sh"
+source "$ROOT/tests/lib/faults.sh"
 
 # A JVM that is asked to end says 143.
 wanted=0
@@ -21,7 +21,7 @@ stop_in_order() {
 step 'clients write and read through orderly restarts'
 broker_new
 broker_start
-kill_loop 20 stop_in_order
+fault_loop 20 terminate
 
 if is_tidegate; then
   step 'requests in flight are answered'

@@ -5,46 +5,62 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.security.MessageDigest;
 import java.security.NoSuchAlgorithmException;
+import java.util.regex.Pattern;
 import org.apache.kafka.common.header.Header;
 import org.apache.kafka.common.header.Headers;
 
 /** Writes the lines of {@code history.py}, with the same clock and the same digest. Safe for several threads. */
 final class History implements AutoCloseable {
+    private static final Pattern UNPLAIN = Pattern.compile("[^ -~]|[\"\\\\]");
+
     private final BufferedWriter file;
 
     History(String path) throws IOException {
         file = Files.newBufferedWriter(Path.of(path));
     }
 
-    void invoke(String producer, long n, String topic, int partition, String digest) {
-        write("invoke", "\"producer\":\"%s\",\"n\":%d,\"topic\":\"%s\",\"partition\":%d,\"digest\":\"%s\""
-                .formatted(producer, n, topic, partition, digest));
+    /** A patient producer waits for each outcome as long as it takes; an unknown one is then a finding. */
+    void producer(String producer, boolean idempotent, boolean patient) {
+        write("producer", "\"producer\":\"" + producer + "\",\"idempotent\":" + idempotent + ",\"patient\":" + patient);
     }
 
+    void invoke(String producer, long n, String topic, int partition, String digest) {
+        write("invoke", record(producer, n) + place(topic, partition) + ",\"digest\":\"" + digest + "\"");
+    }
+
+    /** Offset -1: the client was not told where the record is. */
     void ok(String producer, long n, String topic, int partition, long offset) {
-        write("ok", "\"producer\":\"%s\",\"n\":%d,\"topic\":\"%s\",\"partition\":%d,\"offset\":%d"
-                .formatted(producer, n, topic, partition, offset));
+        write("ok", record(producer, n) + place(topic, partition) + ",\"offset\":" + offset);
     }
 
     /** {@code outcome} is fail (definitely not written) or info (unknown). */
     void error(String outcome, String producer, long n, Exception error) {
         String text = error.toString().replaceAll("[\"\\\\\\p{Cntrl}]", " ");
-        write(outcome, "\"producer\":\"%s\",\"n\":%d,\"error\":\"%s\"".formatted(producer, n, text));
+        write(outcome, record(producer, n) + "\"error\":\"" + text + "\"");
     }
 
-    void read(String reader, String topic, int partition, long offset, String id, String digest) {
-        write("read", "\"reader\":\"%s\",\"topic\":\"%s\",\"partition\":%d,\"offset\":%d,\"id\":\"%s\",\"digest\":\"%s\""
-                .formatted(reader, topic, partition, offset, id.replaceAll("[^ -~]|[\"\\\\]", "?"), digest));
+    void read(String reader, long poll, String topic, int partition, long offset, int epoch, long timestampMs, String id,
+            String digest) {
+        write("read", "\"reader\":\"" + reader + "\",\"poll\":" + poll + "," + place(topic, partition) + ",\"offset\":" + offset
+                + ",\"epoch\":" + epoch + ",\"ts\":" + timestampMs + ",\"id\":\"" + UNPLAIN.matcher(id).replaceAll("?")
+                + "\",\"digest\":\"" + digest + "\"");
     }
 
     void range(String reader, String topic, int partition, long start, long end) {
-        write("range", "\"reader\":\"%s\",\"topic\":\"%s\",\"partition\":%d,\"start\":%d,\"end\":%d"
-                .formatted(reader, topic, partition, start, end));
+        write("range", "\"reader\":\"" + reader + "\"," + place(topic, partition) + ",\"start\":" + start + ",\"end\":" + end);
+    }
+
+    private static String record(String producer, long n) {
+        return "\"producer\":\"" + producer + "\",\"n\":" + n + ",";
+    }
+
+    private static String place(String topic, int partition) {
+        return "\"topic\":\"" + topic + "\",\"partition\":" + partition;
     }
 
     private synchronized void write(String event, String fields) {
         try {
-            file.write("{\"event\":\"%s\",\"ms\":%d,%s}%n".formatted(event, System.nanoTime() / 1_000_000, fields));
+            file.write("{\"event\":\"" + event + "\",\"us\":" + System.nanoTime() / 1_000 + "," + fields + "}\n");
         } catch (IOException error) {
             throw new java.io.UncheckedIOException(error);
         }
