@@ -21,7 +21,7 @@ FAULT_READERS=()
 FAULT_PAUSE=(800 5000)
 # Longer than the broker's lease of 9 s.
 PAUSED_SECONDS=10
-STORE_FAULT_SECONDS=5
+STORE_FAULT_SECONDS=4
 FAULT_RECORDS_MIN=1
 
 now_us() { python3 -IS -c 'import time; print(time.monotonic_ns() // 1000)'; }

@@ -32,8 +32,8 @@ FAULT_LIBRDKAFKA=(py0:librdkafka:idempotent:lz4 py1:librdkafka:plain:none)
 FAULT_KAFKA_PYTHON=(kp0:kafka-python:idempotent:gzip kp1:kafka-python:plain:none)
 FAULT_RATE_JAVA=2400 FAULT_RATE_LIBRDKAFKA=700 FAULT_RATE_KAFKA_PYTHON=100
 FAULT_READERS=(java kafka-python ends)
-FAULT_PAUSE=(500 2000)
-KINDS=(kill kill pause sync_error write_error store_stop store_slow store_refuse store_lose cut_answer lose_answer cut_request)
+FAULT_PAUSE=(200 1000)
+KINDS=(kill pause sync_error write_error store_stop store_slow store_refuse store_lose cut_answer lose_answer cut_request)
 # Small uploads and segments, so that faults also hit the way from WAL to bucket, roll-over and cleaning up.
 settings=(storage.upload.bytes=1048576 storage.upload.age.ms=1000 storage.object.delete.grace.ms=2000
   wal.segment.bytes=8388608 storage.request.timeout.ms=4000)

@@ -8,6 +8,8 @@
 pub mod control;
 pub mod http;
 pub mod kafka;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
