@@ -8,6 +8,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tidegate_common::clock::SharedClock;
+use tidegate_common::mutant;
 use tokio::sync::Notify;
 
 /// Parts per thousand by which two clocks may drift apart while a lease runs (reliability.md 4.8).
@@ -39,6 +40,7 @@ impl Lease {
 
     /// A round that was sent at `sent_ns` succeeded.
     pub fn renew(&self, sent_ns: u64) {
+        let sent_ns = if mutant::on("lease-from-receipt") { self.clock.monotonic_ns() } else { sent_ns };
         let usable_ms = self.duration_ms * (1000 - DRIFT_PER_MILLE) / 1000;
         self.until_ns.fetch_max(sent_ns + usable_ms * 1_000_000, Ordering::AcqRel);
         self.renewed.notify_waiters();

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
-use tidegate_common::{BatchHead, BrokerId, Incarnation, Offset, StreamId, TopicId};
+use tidegate_common::{BatchHead, BrokerId, Incarnation, Offset, StreamId, TopicId, mutant};
 use tidegate_metadata::Image;
 use tidegate_metadata::rows::Topic;
 use tidegate_s3stream::storage::Storage;
@@ -74,7 +74,8 @@ impl Partitions {
         let mut open = self.open.write();
         let partition = open.entry(row.stream).or_insert_with(|| {
             let tail = self.tails.lock().remove(&row.stream).unwrap_or_default();
-            let end = row.committed_end.max(tail.end);
+            let adopted = if mutant::on("tail-not-adopted") { row.committed_end } else { tail.end };
+            let end = row.committed_end.max(adopted);
             let state = PartitionState::open(row.leader_epoch, row.log_start, end);
             let stream = self.storage.open_stream(row.stream);
             Partition::new((topic, index), stream, state, tail.heads, self.settings(topic_row))

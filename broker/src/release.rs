@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
-use tidegate_common::{Batch, Position};
+use tidegate_common::{Batch, Position, mutant};
 use tidegate_s3stream::budget::MemoryPermit;
 use tidegate_s3stream::storage::WalRef;
 use tidegate_wal::{Durability, Permit, RecordKind, Wal, WalRecord};
@@ -165,8 +165,11 @@ impl Releaser {
             let seen = *durable.borrow_and_update();
             // The lease is checked after durability was seen: checking before the write leaves a pause between
             // in which a successor may have taken over (reliability.md 4.1).
-            self.lease.wait_valid().await;
-            self.advance(seen.upto());
+            if !mutant::on("lease-before-write") {
+                self.lease.wait_valid().await;
+            }
+            let early = mutant::on("ack-before-durable");
+            self.advance(if early { Position(u64::MAX) } else { seen.upto() });
             if let Durability::Poisoned { upto } = seen {
                 tracing::error!(
                     upto = upto.0,

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use imbl::OrdMap;
-use tidegate_common::{BrokerId, Incarnation, Lineage, ObjectId, Offset, StreamId, TopicId, WalId};
+use tidegate_common::{BrokerId, Incarnation, Lineage, ObjectId, Offset, StreamId, TopicId, WalId, mutant};
 use uuid::Uuid;
 
 use crate::command::FIRST_LINEAGE;
@@ -274,6 +274,7 @@ impl Image {
 
     /// The part of `garbage` that left at least `grace_ms` before `now_ms`.
     pub fn garbage_due(&self, now_ms: i64, grace_ms: u64) -> impl Iterator<Item = &Garbage> {
+        let grace_ms = if mutant::on("delete-without-grace") { 0 } else { grace_ms };
         let grace_ms = i64::try_from(grace_ms).unwrap_or(i64::MAX);
         // Time is monotone in index order, so the due ones come first.
         self.garbage.values().take_while(move |g| g.at_ms.saturating_add(grace_ms) <= now_ms)

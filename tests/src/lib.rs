@@ -3,6 +3,8 @@
 //! Never: holds product code; what a suite needs of the product it takes through the product's own seams.
 
 pub mod history;
+pub mod crash;
+pub mod mutants;
 pub mod peer;
 pub mod proxy;
 pub mod sim;

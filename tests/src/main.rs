@@ -10,6 +10,7 @@ use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
+use tidegate_tests::mutants;
 use tidegate_tests::sim::{self, sometimes};
 
 /// What `--trace` shows when it is given no filter.
@@ -40,6 +41,12 @@ struct Args {
     /// Fail when a state of the "sometimes" list was never reached
     #[arg(long)]
     all_states: bool,
+    /// Begin no new seed after one that failed
+    #[arg(long)]
+    until_failure: bool,
+    /// Run with this planted bug
+    #[arg(long, value_name = "NAME")]
+    mutant: Option<String>,
     /// Print failures, progress and the summary only
     #[arg(long)]
     quiet: bool,
@@ -60,6 +67,12 @@ fn main() -> ExitCode {
             .without_time()
             .with_ansi(false)
             .init();
+    }
+    if let Some(name) = &args.mutant
+        && let Err(why) = mutants::choose(name)
+    {
+        eprintln!("sim: {why}");
+        return ExitCode::from(2);
     }
     if args.count == 1 { one(&args) } else { many(&args) }
 }
@@ -116,7 +129,8 @@ fn many(args: &Args) -> ExitCode {
     let mut totals = Totals::default();
     let mut progress = now();
     loop {
-        let over = args.within.is_some_and(|s| begun.elapsed() > Duration::from_secs(s));
+        let over = args.within.is_some_and(|s| begun.elapsed() > Duration::from_secs(s))
+            || (args.until_failure && !totals.failed.is_empty());
         while running.len() < args.jobs.max(1)
             && !over
             && let Some(seed) = seeds.next()
@@ -156,6 +170,9 @@ fn many(args: &Args) -> ExitCode {
 fn spawn(args: &Args, seed: u64) -> std::io::Result<Child> {
     let mut command = Command::new(std::env::current_exe()?);
     command.args(["--seed", &seed.to_string(), "--long", &args.long.to_string()]);
+    if let Some(name) = &args.mutant {
+        command.args(["--mutant", name]);
+    }
     if let Some(dir) = &args.logs {
         command.arg("--logs").arg(dir);
     }

@@ -8,6 +8,8 @@
 mod codec;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
+#[cfg(any(test, feature = "crashes"))]
+pub mod crashes;
 pub mod file;
 pub mod memory;
 #[cfg(test)]

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use tidegate_common::producers::{Producer, SeenBatch};
-use tidegate_common::{Batch, BatchHead, LeaderEpoch, Offset, Position, StreamId, TopicId};
+use tidegate_common::{Batch, BatchHead, LeaderEpoch, Offset, Position, StreamId, TopicId, mutant};
 use tidegate_s3stream::storage::{Published, WalRef};
 use tidegate_s3stream::stream::StreamLog;
 use tidegate_wal::Permit;
@@ -141,6 +141,9 @@ impl Partition {
         // The slices end at the committed end of that moment; what recovery found beyond it comes on top. Heads
         // below it were uploaded meanwhile and are in the slices already.
         for head in std::mem::take(&mut guarded.tail).iter().filter(|h| h.base_offset() >= loaded.end) {
+            if mutant::on("producers-without-tail") {
+                continue;
+            }
             loaded.producers.apply(head);
             loaded.epochs.note(head.leader_epoch(), head.base_offset());
         }

@@ -7,7 +7,7 @@
 
 use tidegate_common::epochs::EpochStarts;
 use tidegate_common::producers::{Producers, SeenBatch, Verdict};
-use tidegate_common::{BatchHead, LeaderEpoch, Offset, Position};
+use tidegate_common::{BatchHead, LeaderEpoch, Offset, Position, mutant};
 
 /// What admission decided; `after` is the position whose release lets the answer leave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,7 +63,7 @@ impl PartitionState {
             epoch,
             open: true,
             log_start,
-            high_watermark: end,
+            high_watermark: if mutant::on("stale-high-watermark") { log_start } else { end },
             end,
             last_position: Position::ZERO,
             loaded: None,

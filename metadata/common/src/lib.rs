@@ -14,6 +14,7 @@ pub mod clock;
 pub mod codec;
 pub mod epochs;
 pub mod ids;
+pub mod mutant;
 pub mod producers;
 pub mod random;
 

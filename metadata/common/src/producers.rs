@@ -12,6 +12,7 @@ use bytes::{BufMut, Bytes};
 use crate::batch::BatchHead;
 use crate::codec::{Reader, Truncated};
 use crate::ids::Offset;
+use crate::mutant;
 
 /// Batches remembered per producer, as in Kafka (`ProducerStateEntry.NUM_BATCHES_TO_RETAIN`).
 pub const BATCHES_RETAINED: usize = 5;
@@ -80,11 +81,18 @@ impl Producers {
         if let Some(seen) =
             known.batches.iter().find(|b| b.first_sequence == first && b.last_sequence == last)
         {
-            return Verdict::Duplicate(*seen);
+            return if mutant::on("duplicate-appended") {
+                Verdict::Append
+            } else {
+                Verdict::Duplicate(*seen)
+            };
         }
         match known.batches.back() {
             None => Verdict::Append,
             Some(newest) if sequence_plus(newest.last_sequence, 1) == first => Verdict::Append,
+            Some(newest) if mutant::on("sequence-gap-accepted") && first > newest.last_sequence => {
+                Verdict::Append
+            }
             Some(newest) => Verdict::OutOfOrder { expected: sequence_plus(newest.last_sequence, 1) },
         }
     }

@@ -16,7 +16,7 @@ mod topics;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tidegate_common::{BrokerId, Incarnation, Offset, Position, StreamId, WalId};
+use tidegate_common::{BrokerId, Incarnation, Offset, Position, StreamId, WalId, mutant};
 
 pub use objects::slices_hash;
 pub use topics::{TOPIC_NAME_MAX, check_topic_name};
@@ -153,7 +153,10 @@ fn register_broker(image: &Image, register: &RegisterBroker) -> Decision {
             Ok((vec![], Response::Registered { incarnation: row.incarnation, wal: row.wal }))
         };
     }
-    let (incarnation, wal) = (image.counters.incarnation, image.counters.wal);
+    let (mut incarnation, wal) = (image.counters.incarnation, image.counters.wal);
+    if mutant::on("incarnation-reused") {
+        incarnation = image.broker(register.broker).map_or(incarnation, |before| before.incarnation);
+    }
     let broker = Broker {
         id: register.broker,
         incarnation,
@@ -317,7 +320,7 @@ fn producer_ids(image: &Image, incarnation: Incarnation, count: u32) -> Decision
     if count == 0 || count > PRODUCER_IDS_MAX {
         return Err(too_many("producer ids", count.into(), PRODUCER_IDS_MAX.into()));
     }
-    let n = image.counters.producer;
+    let n = if mutant::on("producer-ids-reissued") { 0 } else { image.counters.producer };
     if n + u64::from(count) > PRODUCER_IDS_PER_REGION {
         return Err(too_many(
             "producer ids of this region epoch",

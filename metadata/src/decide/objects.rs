@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tidegate_common::{Incarnation, ObjectId, Offset, StreamId};
+use tidegate_common::{Incarnation, ObjectId, Offset, StreamId, mutant};
 
 use super::{Decision, live, too_many};
 use crate::command::{CommitUpload, NewSetObject, NewStreamObject, Slice};
@@ -25,7 +25,8 @@ pub(super) fn prepare(image: &Image, incarnation: Incarnation, count: u32, ttl_m
     if count == 0 || asked > PREPARED_MAX {
         return Err(too_many("prepared objects", asked, PREPARED_MAX));
     }
-    let first = image.counters.object;
+    let reused = u64::from(mutant::on("object-id-reused") && image.counters.object.0 > 1);
+    let first = ObjectId(image.counters.object.0 - reused);
     let ttl_ms = i64::try_from(ttl_ms).unwrap_or(i64::MAX);
     let deadline_ms = image.time_ms.saturating_add(ttl_ms);
     let records = vec![Record::ObjectsPrepared { first, count, incarnation, deadline_ms }];
@@ -79,7 +80,7 @@ pub(super) fn commit_upload(image: &Image, upload: &CommitUpload) -> Decision {
             uploaded.skipped.push(slice);
             continue;
         }
-        if slice.from != *end && !begins_below_log_start {
+        if slice.from != *end && !begins_below_log_start && !mutant::on("commit-anywhere") {
             let (stream, from) = (slice.stream, slice.from);
             return Err(Refusal::NotAtCommittedEnd { stream, from, committed_end: *end });
         }

@@ -5,6 +5,7 @@
 
 use std::io;
 
+use tidegate_common::mutant;
 use tidegate_segment::disk::Disk;
 
 use super::OpenError;
@@ -20,7 +21,9 @@ pub(super) fn replace(disk: &dyn Disk, dir: &str, name: &str, parts: &[&[u8]]) -
     let len = parts.iter().map(|part| part.len() as u64).sum();
     let file = disk.create(&aside, len)?;
     file.write_at(parts, 0)?;
-    file.sync()?;
+    if !(name == "snapshot" && mutant::on("snapshot-not-synced")) {
+        file.sync()?;
+    }
     disk.rename(&aside, &path)?;
     disk.sync_dir(dir)
 }

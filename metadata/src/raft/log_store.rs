@@ -16,6 +16,7 @@ use bytes::Bytes;
 use openraft::storage::{LogFlushed, LogState, RaftLogStorage};
 use openraft::{AnyError, OptionalSend, RaftLogReader};
 use parking_lot::Mutex;
+use tidegate_common::mutant;
 use tidegate_segment::disk::Disk;
 use tidegate_segment::{
     FilesError, LogError, LogFiles, LogIdentity, LogOptions, Meta, OpenRequest, ReadError, SegmentLog,
@@ -262,6 +263,9 @@ impl RaftLogStorage<Types> for LogStore {
         let payload = stored::encode(&VoteRecord::from(*vote));
         let saved = self.write(move |writer| {
             writer.stage(KIND_VOTE, &payload)?;
+            if mutant::on("vote-not-synced") {
+                return Ok(());
+            }
             writer.commit()?;
             // A vote is rare and must not look like a torn tail: say at once that it is durable.
             writer.log.mark().map(|_| ())
@@ -307,6 +311,9 @@ impl RaftLogStorage<Types> for LogStore {
                 let seq = writer.log.append(&meta, &payload, &Bytes::new())?;
                 placed.push((entry, seq, payload.len()));
             }
+            if mutant::on("entries-not-synced") {
+                return Ok(placed);
+            }
             writer.commit()?;
             Ok(placed)
         });
@@ -344,6 +351,9 @@ impl RaftLogStorage<Types> for LogStore {
             (stored::encode(&memory.state()), memory.first_seq())
         };
         let written = self.write(move |writer| {
+            if mutant::on("purge-forgets-vote") {
+                return Ok(writer.log.durable());
+            }
             let seq = writer.stage(KIND_STATE, &state)?;
             writer.commit()?;
             writer.raise_floor()?;

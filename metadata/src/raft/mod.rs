@@ -4,6 +4,8 @@
 //! Invariants: no type of openraft leaves this module. Never: decides what a command does.
 
 mod blocking;
+#[cfg(any(test, feature = "testing"))]
+pub mod crashes;
 mod files;
 mod handle;
 mod log_memory;

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
 use tidegate_common::clock::SharedClock;
-use tidegate_common::{BatchHead, Position};
+use tidegate_common::{BatchHead, Position, mutant};
 use tidegate_wal::Wal;
 use tokio::sync::{Notify, watch};
 
@@ -190,6 +190,11 @@ impl LogCache {
                 _ => cuts.push((segment.wal.clone(), segment.last)),
             }
             order.taken += 1;
+        }
+        if mutant::on("trim-by-newest")
+            && let (Some((_, last)), Some(newest)) = (cuts.last_mut(), order.segments.back())
+        {
+            *last = newest.last;
         }
         order.pending_bytes -= bytes;
         let last = (order.first + order.taken as u64).checked_sub(1)?;

@@ -12,7 +12,7 @@ use bytes::{BufMut, Bytes};
 use tidegate_common::codec::Reader;
 use tidegate_common::epochs::EpochStarts;
 use tidegate_common::producers::Producers;
-use tidegate_common::{LeaderEpoch, Offset, StreamId};
+use tidegate_common::{LeaderEpoch, Offset, StreamId, mutant};
 
 use super::chain::Chain;
 use super::reference::{BytesRef, REFERENCE_LEN_MIN, Span};
@@ -140,7 +140,12 @@ impl SliceIndex {
             out.put_u32(u32::try_from(self.blocks.len()).expect("blocks of one slice are far below 2^32"));
             for block in &self.blocks {
                 out.put_i64(block.from.0);
-                out.put_i64(block.to.0);
+                let cut = mutant::on("delta-truncated");
+                out.put_i64(if cut {
+                    self.from.0 + i64::from((block.to.0 - self.from.0) as i32)
+                } else {
+                    block.to.0
+                });
                 out.put_i64(block.max_timestamp);
                 block.bytes.encode(out);
             }

@@ -17,6 +17,7 @@ use object_store::path::Path;
 use object_store::{GetOptions, GetRange, PutMode, PutOptions, PutPayload};
 
 use bytes::Bytes;
+use tidegate_common::mutant;
 
 use super::{Failure, IoError, ObjectIo};
 use crate::format::{EncodedObject, HEADER_LEN, Stamp};
@@ -63,6 +64,10 @@ impl ObjectIo {
             let mut failure = match self.put_once(key, chunks, size).await {
                 Ok(()) => return Ok(PutOutcome::Created),
                 Err(Failure::Permanent(what)) => return Err(IoError::Refused { key: key.to_string(), what }),
+                Err(Failure::Exists) if mutant::on("exists-is-success") => return Ok(PutOutcome::Created),
+                Err(Failure::Exists) if mutant::on("exists-is-taken") => {
+                    return Err(IoError::Taken { key: key.to_string(), what: String::new() });
+                }
                 Err(failure) => failure,
             };
             // A conflict is an answer: what is there can be read at once. After anything else the store may

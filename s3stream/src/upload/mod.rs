@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tidegate_common::{Offset, Position, WalId};
+use tidegate_common::{Offset, Position, WalId, mutant};
 use tokio::task::JoinHandle;
 
 use self::round::Built;
@@ -106,6 +106,10 @@ pub(crate) async fn run(core: Arc<Core>) {
             }
             built = ready(&mut building), if building.is_some() => {
                 building = None;
+                if mutant::on("trim-before-commit") {
+                    built.cuts().for_each(|(wal, last)| trims.add(wal, last));
+                    trims.run(&core).await;
+                }
                 let core = core.clone();
                 flying.push_back(Task::spawn(async move { round::put(&core, built).await }));
             }

@@ -16,8 +16,8 @@ mod names;
 mod recover;
 mod scan;
 mod seal;
-#[cfg(test)]
-mod suite;
+#[cfg(any(test, feature = "suite"))]
+pub mod suite;
 
 pub use error::{FilesError, LogError, OpenError, ReadError};
 pub use files::LogFiles;

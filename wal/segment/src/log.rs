@@ -10,8 +10,9 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use parking_lot::RwLock;
+use tidegate_common::mutant;
 
-use crate::disk::Disk;
+use crate::disk::{Disk, File};
 use crate::error::{FilesError, LogError, OpenError};
 use crate::files::{LogFiles, Segment, Spare};
 use crate::format::{
@@ -347,9 +348,11 @@ impl SegmentLog {
             let parts = self.group.parts();
             active.segment.file.write_at(&parts, active.group_at as u64)
         };
-        if let Err(error) = written.and_then(|()| active.segment.file.sync()) {
+        if let Err(error) = written.and_then(|()| sync(&*active.segment.file)) {
             let why = format!("{}: {error}", active.segment.path);
-            self.poisoned = Some(why.clone());
+            if !mutant::on("poison-ignored") {
+                self.poisoned = Some(why.clone());
+            }
             return Err(LogError::Poisoned(why));
         }
         active.group_at += self.group.len;
@@ -423,6 +426,14 @@ impl SegmentLog {
         self.files.begin(segment.clone(), options.spare_room());
         self.active = Some(Active { segment, group_at: 0, footer: Vec::new(), count: 0 });
     }
+}
+
+fn sync(file: &dyn File) -> std::io::Result<()> {
+    if mutant::on("ack-before-sync") {
+        return Ok(());
+    }
+    let synced = file.sync();
+    if mutant::on("sync-retried") { synced.or_else(|_| file.sync()) } else { synced }
 }
 
 impl Group {

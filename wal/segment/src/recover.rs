@@ -12,6 +12,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use tidegate_common::mutant;
 
 use crate::disk::{Disk, File};
 use crate::error::{OpenError, io_at};
@@ -126,10 +127,13 @@ pub(crate) fn survey(
     }
     if let Some(end) = want.end {
         // What a fenced writer added after the seal proves nothing and counts for nothing.
-        cut(&mut found, end);
+        if !mutant::on("recover-past-seal") {
+            cut(&mut found, end);
+        }
         found.durable = end;
     }
-    let damage = (found.last_seq < found.durable).then(|| damage(&found, dir, log, broken));
+    let short = found.last_seq < found.durable && !mutant::on("tail-rule-anywhere");
+    let damage = short.then(|| damage(&found, dir, log, broken));
     Ok((found, damage))
 }
 
@@ -190,6 +194,9 @@ fn continues(before: &mut FoundSegment, header: &SegmentHeader) -> Result<(), St
             before.records.truncate(keep);
             before.chain = chain;
         }
+    }
+    if mutant::on("hole-skipped") {
+        return Ok(());
     }
     if header.first_seq != before.next_seq() {
         return Err(format!("the segment starts at {}, not at {}", header.first_seq, before.next_seq()));

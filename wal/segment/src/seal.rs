@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use tidegate_common::mutant;
 
 use crate::disk::{Disk, File};
 use crate::error::{FilesError, OpenError, ReadError, io_at};
@@ -71,7 +72,7 @@ pub fn seal(
         None => {
             let found = recover::recover(&*disk, dir, log, Want { floor, ..Want::default() })?;
             let wanted = Seal { log, end: found.last_seq, executor, given_up_to: 0 };
-            let seal = write_seal(&*disk, dir, wanted)?;
+            let seal = if mutant::on("seal-skipped") { wanted } else { write_seal(&*disk, dir, wanted)? };
             newly = (seal == wanted).then_some(found);
             seal
         }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
-use tidegate_common::{Position, WalId};
+use tidegate_common::{Position, WalId, mutant};
 use tidegate_segment::{FilesError, LogFiles, LogOptions, SegmentLog};
 use tokio::sync::watch;
 use tracing::{error, warn};
@@ -442,7 +442,7 @@ impl Writer {
                 group.sync_ns = observer.clock.monotonic_ns().saturating_sub(started);
                 (observer.on_group)(&group);
             }
-            Position(durable)
+            Position(durable + u64::from(mutant::on("durable-one-ahead")))
         };
         let shared = &self.shared;
         shared.durable.send_replace(Durability::Upto(durable));

@@ -3,126 +3,25 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use parking_lot::Mutex;
 use tidegate_common::clock::ManualClock;
 use tidegate_common::random::{Random, SeededRandom};
-use tidegate_common::{Incarnation, LeaderEpoch, Offset, Position, StreamId, WalId, batch};
+use tidegate_common::{Incarnation, Position};
 use tidegate_segment::disk::Disk;
-use tidegate_segment::disk::sim::SimDisk;
+use tidegate_segment::disk::sim::{Breadth, SimDisk};
 
 use super::media::options;
-use crate::file::{Driver, FileMedium, FileOptions, GroupStats, Observer};
-use crate::{Durability, OpenError, ReadError, RecordKind, ReserveError, SealedWal, WalMedium, WalRecord};
-
-const ID: WalId = WalId(1);
-const TASK: Driver = Driver::Task { sync_latency: Duration::from_micros(200) };
-
-fn small(driver: Driver) -> FileOptions {
-    FileOptions {
-        bytes_max: 128 << 10,
-        segment_bytes: 16 << 10,
-        align_bytes: 512,
-        record_bytes_max: 1200,
-        in_flight_bytes_max: 4 << 10,
-        driver,
-        ..FileOptions::default()
-    }
-}
-
-fn medium(disk: &SimDisk, options: FileOptions) -> FileMedium {
-    FileMedium::new(Arc::new(disk.clone()), "data/wal", options)
-}
-
-fn record(n: u64, len: usize) -> WalRecord {
-    let body = Bytes::from(vec![n as u8; len]);
-    let kind = match n % 9 {
-        0 => RecordKind::CutMark(n),
-        _ => RecordKind::Batch(batch::build(Offset(n as i64), 1, 0, 0, body)),
-    };
-    WalRecord { stream: StreamId(n % 3 + 1), epoch: LeaderEpoch(1), kind }
-}
-
-async fn sealed(
-    disk: &SimDisk,
-    options: FileOptions,
-    executor: u64,
-    floor: Position,
-) -> Result<Arc<dyn SealedWal>, OpenError> {
-    medium(disk, options).seal(ID, Incarnation(executor), floor).await
-}
-
-/// Appends, waits and trims by the seed until the log ends; gives what it was told is durable.
-async fn workload(disk: &SimDisk, seed: u64, count: u64) -> Position {
-    let random = SeededRandom::new(seed);
-    let Ok(wal) = medium(disk, small(TASK)).create(ID, Incarnation(1)).await else { return Position::ZERO };
-    let mut durable = wal.durable();
-    for n in 1..=count {
-        let len = random.below(1000) as usize;
-        let Ok(permit) = wal.reserve(len + 61).await else { break };
-        assert_eq!(wal.append(permit, record(n, len)), Position(n));
-        match random.below(8) {
-            0 => tokio::time::sleep(Duration::from_millis(20)).await,
-            1 => drop(
-                durable
-                    .wait_for(|d| d.upto() >= Position(n) || matches!(d, Durability::Poisoned { .. }))
-                    .await,
-            ),
-            2 if n > 12 => drop(wal.trim(Position(n - 12)).await),
-            _ => {}
-        }
-    }
-    wal.close().await;
-    let told = *durable.borrow();
-    told.upto()
-}
-
-/// The records of a log, which must be those that [`workload`] writes.
-async fn check(wal: &Arc<dyn SealedWal>, seed: u64) {
-    wal.verify().await.expect("is intact");
-    let random = SeededRandom::new(seed);
-    for n in 1..=wal.end().0 {
-        let len = random.below(1000) as usize;
-        random.below(8);
-        if n >= wal.start().0 {
-            assert_eq!(wal.read(Position(n)).await.expect("is there"), record(n, len));
-        }
-    }
-}
+use crate::crashes::{self, ID, TASK, medium, record, sealed, small, workload};
+use crate::file::{Driver, FileOptions, GroupStats, Observer};
+use crate::{Durability, OpenError, ReadError, ReserveError, WalMedium};
 
 #[tokio::test(start_paused = true)]
 async fn power_loss_at_every_boundary_keeps_what_was_acknowledged() {
-    const SEED: u64 = 5;
-    let mut boundary = 0;
-    loop {
-        let disk = SimDisk::new(boundary);
-        disk.fail_after(boundary);
-        let acked = workload(&disk, SEED, 120).await;
-        let finished = !disk.is_off();
-        for crash in 0..6 {
-            let disk = disk.fork(crash);
-            if crash == 0 {
-                disk.kill()
-            } else {
-                disk.crash()
-            }
-            let first = sealed(&disk, small(TASK), 2, acked).await.expect("no damage");
-            assert!(first.end() >= acked, "boundary {boundary}: ends at {}, acked {acked}", first.end());
-            check(&first, SEED).await;
-            disk.crash();
-            let second = sealed(&disk, small(TASK), 3, acked).await.expect("no damage");
-            assert_eq!(
-                (second.start(), second.end(), second.index()),
-                (first.start(), first.end(), first.index())
-            );
-        }
-        if finished {
-            assert_eq!(acked, Position(120));
-            break;
-        }
-        boundary += 1;
-    }
-    assert!(boundary > 100, "{boundary} boundaries");
+    let breadth = Breadth { subsets_max: 4, drawn: 4 };
+    let nested = Breadth { subsets_max: 2, drawn: 1 };
+    let (boundaries, states) =
+        crashes::states(5, 120, breadth, 16, nested).await.unwrap_or_else(|violation| panic!("{violation}"));
+    assert!(boundaries > 100 && states > 1_000, "{boundaries} boundaries, {states} states");
 }
 
 #[tokio::test(start_paused = true)]

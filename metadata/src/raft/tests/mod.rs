@@ -17,39 +17,21 @@ use tidegate_segment::disk::Disk;
 use tidegate_segment::disk::sim::SimDisk;
 use uuid::Uuid;
 
-use super::blocking::Lane;
+use super::crashes::{self, DIR, create, shared, small_log};
 use super::log_store::LogStore;
 use super::state_machine::StateMachine;
 use super::{Blocking, Metadata, NodeId, OpenError, Options, Timing, Wiring};
 use crate::Command;
 use crate::command::{InitCluster, RegisterBroker};
 
-const DIR: &str = "raft";
-
-/// Small segments, so that tests roll and trim them.
-fn small_log() -> LogOptions {
-    LogOptions { segment_bytes: 32 << 10, align_bytes: 512, record_bytes_max: 6 << 10 }
-}
-
 fn small_wiring() -> Wiring {
     let LogOptions { segment_bytes, align_bytes, record_bytes_max } = small_log();
     Wiring { segment_bytes, align_bytes, record_bytes_max, ..Wiring::default() }
 }
 
-fn lane(disk: &Arc<dyn Disk>) -> Lane {
-    Lane::start(Blocking::Inline, "inline", disk).expect("an inline lane has no thread")
-}
-
 /// The two stores of node 1.
 fn stores(disk: &Arc<dyn Disk>) -> Result<(LogStore, StateMachine), OpenError> {
-    let upkeep = Arc::new(lane(disk));
-    let log = LogStore::open(disk, DIR, 1, small_log(), lane(disk), Arc::clone(&upkeep))?;
-    let (_, stop) = tokio::sync::watch::channel(false);
-    Ok((log, StateMachine::open(disk, DIR, upkeep, stop)?))
-}
-
-fn shared(disk: &SimDisk) -> Arc<dyn Disk> {
-    Arc::new(disk.clone())
+    crashes::stores(disk, small_log())
 }
 
 fn options(disk: &SimDisk, node: NodeId, voters: &[NodeId]) -> Options {
@@ -86,22 +68,6 @@ fn register(broker: i32, nonce: u128) -> Command {
         rack: None,
         nonce: Uuid::from_u128(nonce),
     })
-}
-
-fn create(name: &str) -> Command {
-    Command::CreateTopic(crate::command::CreateTopic {
-        name: name.into(),
-        id: Uuid::from_u128(blake3_prefix(name)),
-        partitions: 1,
-        owners: vec![],
-        replication_factor: 1,
-        configs: BTreeMap::new(),
-    })
-}
-
-fn blake3_prefix(name: &str) -> u128 {
-    let hash = blake3::hash(name.as_bytes());
-    u128::from_be_bytes(hash.as_bytes()[..16].try_into().expect("sixteen bytes"))
 }
 
 /// Runs `test` on one thread, with time that moves only when everything waits, and a seeded scheduler.

@@ -18,6 +18,10 @@ use tidegate_common::random::{Random, SeededRandom};
 
 use super::{Disk, File};
 
+mod losses;
+
+pub use losses::{Breadth, Loss};
+
 const SECTOR: usize = 512;
 
 /// One sync call, as seen by [`SimDisk::ignore_syncs`].

@@ -6,10 +6,13 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::{DIR, LOG, OPTIONS, Recovered, Step, Trace, Workload, check, open, seal_and_read};
+#[cfg(test)]
+use super::OPTIONS;
+use super::{DIR, LOG, Recovered, Step, Trace, Workload, check, open, seal_and_read};
 use crate::OpenRequest;
+#[cfg(test)]
 use crate::disk::Disk;
-use crate::disk::sim::{SimDisk, SyncEvent};
+use crate::disk::sim::{Breadth, Loss, SimDisk, SyncEvent};
 use crate::recover::{self, Want};
 
 /// Which sync of the product: the step that makes it, and of what. Loops sync several of a kind in one step.
@@ -62,16 +65,27 @@ fn kind_of(event: &SyncEvent, step: Step) -> &'static str {
 }
 
 /// How thorough a run is.
-#[derive(Clone, Copy)]
-struct Extent {
-    lives: u64,
-    crashes_per_boundary: u64,
+#[derive(Debug, Clone, Copy)]
+pub struct Extent {
+    /// Lives of the writer.
+    pub lives: u64,
+    /// Losses at each boundary of the writer.
+    pub breadth: Breadth,
     /// Every how many boundaries the recovery itself is cut short at each of its calls.
-    nested_every: u64,
+    pub nested_every: u64,
+    /// Losses before such a recovery, and again where it was cut short.
+    pub nested: Breadth,
 }
 
-/// Runs the whole suite; gives the number of states that were recovered, or the first violation.
-fn run(extent: Extent, sites: &SharedSites) -> Result<u64, String> {
+/// Recovers what every loss at every boundary leaves; gives boundaries and states, or the first violation.
+///
+/// # Errors
+/// The violation, with the boundary that leads to it.
+pub fn states(extent: Extent) -> Result<(u64, u64), String> {
+    run(extent, &SharedSites::default())
+}
+
+fn run(extent: Extent, sites: &SharedSites) -> Result<(u64, u64), String> {
     let mut states = 0;
     let mut boundary = 0;
     loop {
@@ -87,26 +101,28 @@ fn run(extent: Extent, sites: &SharedSites) -> Result<u64, String> {
         if let Some(broken) = workload.broken_promise {
             return Err(at("beside the writer", broken));
         }
-        for seed in 0..extent.crashes_per_boundary {
-            let disk = disk.fork(seed);
+        for (seed, loss) in (0..).zip(disk.losses(extent.breadth)) {
+            let at = |what: &str, e: String| at(&format!("{what} after {loss:?}"), e);
             // A killed process leaves the cache; its successor must not build on what only the cache holds.
-            match seed % 4 {
-                0 => disk.kill(),
-                _ => drop(disk.crash()),
-            }
+            let is_kill = loss == Loss::Kill;
             // Continuing the log is for owners that do; sealing for those that do not.
-            states += match seed % 3 {
-                0 => continue_then_seal(&disk, sites, &trace, seed).map_err(|e| at("continued", e))?,
-                _ => seal_twice(&disk, sites, &trace, seed).map_err(|e| at("sealed", e))?,
-            };
+            if is_kill || seed % 3 == 2 {
+                let left = continue_then_seal(&disk.after(loss), sites, &trace, seed);
+                states += left.map_err(|e| at("continued", e))?;
+            }
+            if is_kill || seed % 3 != 2 {
+                let left = seal_twice(&disk.after(loss), sites, &trace, seed);
+                states += left.map_err(|e| at("sealed", e))?;
+            }
         }
         if boundary % extent.nested_every == 0 {
-            states += die_in_recovery(&disk, sites, &trace).map_err(|e| at("dying in the recovery", e))?;
+            let died = die_in_recovery(&disk, sites, &trace, extent.nested);
+            states += died.map_err(|e| at("dying in the recovery", e))?;
         }
         if let Some(mut log) = log.filter(|_| finished) {
             disk.fail_after(u64::from(u32::MAX));
             a_fenced_writer_adds_nothing(&disk, sites, &trace, &mut log).map_err(|e| at("fenced", e))?;
-            return Ok(states);
+            return Ok((boundary, states));
         }
         boundary += 1;
     }
@@ -198,28 +214,27 @@ fn continue_then_seal(disk: &SimDisk, sites: &SharedSites, trace: &Trace, seed: 
 
 /// The recovery dies at each of its calls, by power loss or killed; the next one must still be right, and what
 /// it gave must stand.
-fn die_in_recovery(disk: &SimDisk, sites: &SharedSites, trace: &Trace) -> Result<u64, String> {
+fn die_in_recovery(
+    disk: &SimDisk,
+    sites: &SharedSites,
+    trace: &Trace,
+    breadth: Breadth,
+) -> Result<u64, String> {
     let mut states = 0;
-    for how in 0..4u64 {
+    for before in disk.losses(breadth) {
         for m in 0.. {
-            let disk = disk.fork(m * 4 + how);
-            if how % 2 == 0 {
-                disk.crash();
-            } else {
-                disk.kill()
-            }
+            let disk = disk.after(before);
             disk.fail_after(m);
             let died = seal(&disk, sites, 1, trace.acked).is_err() && disk.is_off();
-            if how / 2 == 0 {
+            for loss in disk.losses(breadth) {
+                let at = |e: String| format!("{before:?}, {m} calls, {loss:?}: {e}");
+                let disk = disk.after(loss);
+                let second = seal(&disk, sites, 2, trace.acked).map_err(at)?;
+                check(trace, &second).map_err(at)?;
                 disk.crash();
-            } else {
-                disk.kill()
+                same(&second, &seal(&disk, sites, 3, trace.acked).map_err(at)?).map_err(at)?;
+                states += 2;
             }
-            let second = seal(&disk, sites, 2, trace.acked)?;
-            check(trace, &second)?;
-            disk.crash();
-            same(&second, &seal(&disk, sites, 3, trace.acked)?)?;
-            states += 2;
             if !died {
                 break;
             }
@@ -251,20 +266,27 @@ fn a_fenced_writer_adds_nothing(
     Ok(())
 }
 
-const FULL: Extent = Extent { lives: 2, crashes_per_boundary: 60, nested_every: 4 };
+#[cfg(test)]
+const ORDINARY: Extent = Extent {
+    lives: 2,
+    breadth: Breadth { subsets_max: 16, drawn: 50 },
+    nested_every: 4,
+    nested: Breadth { subsets_max: 2, drawn: 1 },
+};
 
 #[test]
 fn at_every_boundary_what_was_acknowledged_is_recovered_and_nothing_else_appears() {
-    let states = run(FULL, &SharedSites::default()).unwrap_or_else(|violation| panic!("{violation}"));
+    let (_, states) = states(ORDINARY).unwrap_or_else(|violation| panic!("{violation}"));
     println!("{states} states");
     assert!(states >= 10_000, "{states} states are too few to say so");
 }
 
 #[test]
 fn without_any_one_of_its_syncs_the_product_fails_this_suite() {
-    let extent = Extent { crashes_per_boundary: 24, nested_every: 1, ..FULL };
+    let breadth = |drawn| Breadth { subsets_max: 8, drawn };
+    let extent = Extent { breadth: breadth(24), nested_every: 1, ..ORDINARY };
     let sites = SharedSites::default();
-    run(Extent { crashes_per_boundary: 4, ..extent }, &sites).expect("whole, it passes");
+    run(Extent { breadth: breadth(4), ..extent }, &sites).expect("whole, it passes");
     let seen = sites.lock().seen.clone();
     assert!(seen.len() >= 12, "{seen:?}");
     let mut unneeded = Vec::new();

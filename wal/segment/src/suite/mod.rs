@@ -3,10 +3,13 @@
 //! Invariants checked: acknowledged ⊆ recovered ⊆ written, in order and byte for byte; a recovery that was seen is
 //! seen again; what was promised to be done off the hot path is done.
 
-mod crash;
+pub mod crash;
+#[cfg(test)]
 mod faults;
-mod flips;
+pub mod flips;
+#[cfg(test)]
 mod formats;
+pub mod poison;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -57,6 +60,8 @@ pub(super) struct Workload<'a> {
     pub lives: u64,
     /// What `prepare_spare` left undone though it returned.
     pub broken_promise: Option<String>,
+    /// The writer was refused because it is poisoned.
+    pub refused: bool,
 }
 
 /// Zeros of a spare and footers of rolled segments are on the medium once `prepare_spare` returned.
@@ -67,7 +72,7 @@ fn unsynced(disk: &SimDisk, files: &crate::LogFiles) -> Option<String> {
 
 impl<'a> Workload<'a> {
     pub fn new(disk: &'a SimDisk, on_step: &'a dyn Fn(Step), lives: u64) -> Self {
-        Self { disk, trace: Trace::default(), on_step, lives, broken_promise: None }
+        Self { disk, trace: Trace::default(), on_step, lives, broken_promise: None, refused: false }
     }
 }
 
@@ -115,10 +120,13 @@ impl Workload<'_> {
             let got = log.append(&meta, &body[..cut], &body.slice(cut..));
             // A full segment commits what was staged before.
             self.trace.acked = self.trace.acked.max(log.durable());
+            self.refused |= is_poisoned(got.clone());
             assert_eq!(got.ok()?, seq);
         }
         (self.on_step)(Step::Commit);
-        self.trace.acked = log.commit().ok()?;
+        let committed = log.commit();
+        self.refused |= is_poisoned(committed.clone());
+        self.trace.acked = committed.ok()?;
         if round % 3 == 1 {
             (self.on_step)(Step::Mark);
             self.trace.marked = log.mark().ok()?;
