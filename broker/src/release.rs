@@ -169,7 +169,7 @@ impl Releaser {
                 self.lease.wait_valid().await;
             }
             let early = mutant::on("ack-before-durable");
-            self.advance(if early { Position(u64::MAX) } else { seen.upto() });
+            self.advance(if early { Position(u64::MAX / 2) } else { seen.upto() });
             if let Durability::Poisoned { upto } = seen {
                 tracing::error!(
                     upto = upto.0,
@@ -244,5 +244,86 @@ impl Releaser {
     #[must_use]
     pub fn is_drained(&self) -> bool {
         self.window.lock().entries.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tidegate_common::clock::ManualClock;
+    use tidegate_common::{Incarnation, LeaderEpoch, StreamId, WalId};
+    use tidegate_s3stream::budget::{Limits, MemoryBudget, Share};
+    use tidegate_wal::WalMedium;
+    use tidegate_wal::memory::MemoryMedium;
+
+    use super::*;
+
+    const ID: WalId = WalId(1);
+
+    /// A releaser that runs on a WAL whose durability the test moves, under a lease that is not held yet.
+    async fn running() -> (MemoryMedium, Arc<Releaser>, Arc<Lease>) {
+        let medium = MemoryMedium::gated(1 << 20);
+        let wal = medium.create(ID, Incarnation(1)).await.expect("creates");
+        let lease = Arc::new(Lease::new(Arc::new(ManualClock::at_ms(1_000)), 1_000));
+        let releaser = Releaser::new(wal, Arc::clone(&lease));
+        tokio::spawn(Arc::clone(&releaser).run());
+        (medium, releaser, lease)
+    }
+
+    fn append(releaser: &Releaser) -> Position {
+        let permit = releaser.wal.try_reserve(64).expect("there is room");
+        let record = WalRecord { stream: StreamId(1), epoch: LeaderEpoch(1), kind: RecordKind::CutMark(1) };
+        releaser.wal.append(permit, record)
+    }
+
+    fn waits_for(releaser: &Releaser, position: Position) -> Arc<Pending> {
+        let memory = MemoryBudget::new(Limits::of(1 << 30)).charge(Share::Produce, 0);
+        let pending = Pending::new(memory);
+        releaser.follow(position, &pending);
+        pending
+    }
+
+    async fn settle() {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_durable_is_released_and_nothing_after_it() {
+        let (medium, releaser, lease) = running().await;
+        lease.renew(lease.sent_now());
+        let (first, second) = (append(&releaser), append(&releaser));
+        let (one, two) = (waits_for(&releaser, first), waits_for(&releaser, second));
+        medium.let_through(ID, first);
+        settle().await;
+        assert!(one.is_done() && !two.is_done());
+        assert_eq!(releaser.released(), first);
+        medium.let_through(ID, second);
+        assert!(two.done().await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_durable_without_a_lease_waits_for_one() {
+        let (medium, releaser, lease) = running().await;
+        let position = append(&releaser);
+        let pending = waits_for(&releaser, position);
+        medium.let_through(ID, position);
+        settle().await;
+        assert!(!pending.is_done(), "a successor may have taken over meanwhile");
+        lease.renew(lease.sent_now());
+        assert!(pending.done().await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_poisoned_log_leaves_what_it_did_not_make_durable_unanswered() {
+        let (medium, releaser, lease) = running().await;
+        lease.renew(lease.sent_now());
+        let (first, second) = (append(&releaser), append(&releaser));
+        medium.let_through(ID, first);
+        settle().await;
+        let pending = waits_for(&releaser, second);
+        medium.poison(ID);
+        assert!(!pending.done().await);
+        assert_eq!(releaser.released(), first);
     }
 }

@@ -138,10 +138,13 @@ SCRIPTS
   KAFKA_PATH=$kafka make -s -C "$RDKAFKA_SRC/tests" java
 }
 
-# One selection for build, tests and clippy, so that the binary and the tests share each compiled crate.
-CARGO_SELECTION=(--workspace --features tidegate-s3stream/minio-tests --profile ci --locked)
+# One selection for build, tests and clippy, so that all tests share each compiled crate. The tests hold planted bugs
+# (docs/mutants.md). The broker's binary must not: it is built once more without them, from the same compiled
+# dependencies, and comes last, since both builds leave it at the same place.
+CARGO_SELECTION=(--workspace --features tidegate-s3stream/minio-tests,tidegate-tests/mutants --profile ci --locked)
+BINARY_SELECTION=(--workspace --features tidegate-s3stream/minio-tests --profile ci --locked)
 build_binary() {
-  (cd "$ROOT" && cargo build "${CARGO_SELECTION[@]}" --bins --tests)
+  (cd "$ROOT" && cargo build "${CARGO_SELECTION[@]}" --bins --tests && cargo build "${BINARY_SELECTION[@]}" --bin tidegate)
 }
 build_harness() {
   (cd "$ROOT" && cargo build "${CARGO_SELECTION[@]}" --bins)

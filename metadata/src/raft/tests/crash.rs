@@ -21,7 +21,8 @@ fn power_loss_at_every_operation_loses_no_vote_and_no_acknowledged_entry() {
 /// Each kind of sync that this crate asks for is needed: without it, the suite above fails.
 #[test]
 fn without_any_one_sync_the_suite_fails() {
-    let kinds: [(&str, fn(&SimDisk)); 4] = [
+    type Prepare = fn(&SimDisk);
+    let kinds: [(&str, Prepare); 4] = [
         ("the snapshot before its rename", |disk| {
             disk.ignore_syncs(|sync| sync.path.ends_with("snapshot.tmp"))
         }),
