@@ -152,7 +152,7 @@ mod planted {
         mutant("block-crc-ignored", "crash flips-objects", "a block is served without its checksum"),
         mutant("delta-truncated", "unit s3stream format", "offsets of the block index are cut to 32 bits"),
         // broker
-        mutant("ack-before-durable", "sim 40", "batches are released once they are appended"),
+        mutant("ack-before-durable", "unit broker release", "batches are released once they are appended"),
         mutant("lease-before-write", "unit broker release", "the lease is not looked at after durability"),
         mutant(
             "lease-from-receipt",
