@@ -56,7 +56,7 @@ if ((FULL)); then
 else
   SEED=${TESTS_SEED:-$RANDOM}
   step "seed $SEED (TIDEGATE_SEED=$SEED repeats the choice)"
-  chosen=$(shuf -n 3 --random-source=<(yes "$SEED") "$WORK/table.txt")
+  chosen=$(shuf -n 3 --random-source=<(yes "$SEED" 2>/dev/null || true) "$WORK/table.txt")
 fi
 survivors=()
 while read -r name suite; do
