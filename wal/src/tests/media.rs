@@ -58,7 +58,7 @@ impl Rig for SimRig {
     }
 
     fn restart(&mut self) {
-        if self.with_power_loss { self.disk.crash() } else { self.disk.kill() }
+        if self.with_power_loss { drop(self.disk.crash()) } else { self.disk.kill() }
     }
 
     fn break_writes(&self, _: WalId) {
