@@ -2,8 +2,8 @@
 //!
 //! Never: holds product code; what a suite needs of the product it takes through the product's own seams.
 
-pub mod history;
 pub mod crash;
+pub mod history;
 pub mod mutants;
 pub mod peer;
 pub mod proxy;
