@@ -98,17 +98,16 @@ fn shown(config: &DescribeConfigsResourceResult) -> (String, i8) {
     (config.value.as_ref().map(ToString::to_string).unwrap_or_default(), config.config_source)
 }
 
-/// The keys that the surface promises (its issue's section 1), and those of it that are still to come.
+/// The keys that the surface promises.
 #[test]
 fn every_promised_key_is_served_in_the_versions_of_the_jar() {
     const PROMISED: &[i16] = &[
         0, 1, 2, 3, 8, 9, 10, 11, 12, 13, 14, 15, 16, 18, 19, 20, 21, 22, 23, 29, 30, 31, 32, 33, 35, 37, 42,
         43, 44, 46, 47, 55, 60, 61, 69, 74, 75,
     ];
-    const GROUPS_TO_COME: &[i16] = &[8, 9, 11, 12, 13, 14, 15, 16, 42, 47, 69];
     for key in PROMISED {
         assert!(versions::range(*key).is_some(), "{key} is in the definitions of Kafka 4.1");
-        assert!(SERVED.contains(key) || GROUPS_TO_COME.contains(key), "{key} is promised and not served");
+        assert!(SERVED.contains(key), "{key} is promised and not served");
     }
     assert!(SERVED.iter().all(|key| PROMISED.contains(key)), "what is served is promised");
 }

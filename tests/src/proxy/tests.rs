@@ -49,7 +49,7 @@ async fn kafka_proxy() -> (kafka::Plan, String, mpsc::UnboundedReceiver<Vec<u8>>
 async fn ask(at: &str, api: i16) -> usize {
     let mut client = TcpStream::connect(at).await.expect("a connection");
     client.write_all(&frame(api, 996)).await.expect("sent");
-    let mut got = vec![0; ANSWER_BYTES];
+    let mut got = [0; ANSWER_BYTES];
     let mut count = 0;
     while count < ANSWER_BYTES {
         match client.read(&mut got[count..]).await {
