@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
+use futures::future::BoxFuture;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::{ProduceRequest, RequestHeader, TopicName};
 use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
@@ -16,6 +17,7 @@ use tidegate_broker::net::connection::Client;
 use tidegate_common::{Batch, Offset};
 use tidegate_wire::records::{Codec, RecordsBuilder};
 use tidegate_wire::versions;
+use tokio::task::JoinHandle;
 
 use crate::sim::broker::compose;
 use crate::sim::history::History;
@@ -39,6 +41,11 @@ pub fn name(s: &str) -> TopicName {
     TopicName(text(s))
 }
 
+/// Spawns the loops of a broker: what ends them is its last words.
+pub fn run_loops(broker: &Arc<Broker>) -> JoinHandle<String> {
+    tokio::spawn(tidegate_broker::start::run_loops(Arc::clone(broker)))
+}
+
 impl Peer {
     /// A broker of its own, with nothing in it.
     ///
@@ -54,7 +61,7 @@ impl Peer {
     /// When it does not start.
     pub async fn over(world: &Arc<World>) -> Self {
         let peer = Self::before_its_loops(world).await;
-        tokio::spawn(tidegate_broker::start::run_loops(Arc::clone(&peer.surface.broker)));
+        run_loops(&peer.surface.broker);
         peer
     }
 
@@ -88,7 +95,18 @@ impl Peer {
     ///
     /// # Errors
     /// Why the connection would be closed.
-    pub async fn raw(&mut self, key: i16, version: i16, body: &[u8]) -> Result<Option<Bytes>, Close> {
+    ///
+    /// Boxed, so that the handlers are compiled here once and not in every test.
+    pub fn raw<'a>(
+        &'a mut self,
+        key: i16,
+        version: i16,
+        body: &'a [u8],
+    ) -> BoxFuture<'a, Result<Option<Bytes>, Close>> {
+        Box::pin(self.send(key, version, body))
+    }
+
+    async fn send(&mut self, key: i16, version: i16, body: &[u8]) -> Result<Option<Bytes>, Close> {
         let header = RequestHeader::default()
             .with_request_api_key(key)
             .with_request_api_version(version)

@@ -24,7 +24,7 @@ use kafka_protocol::protocol::StrBytes;
 use tidegate_broker::internal_topics::CONSUMER_OFFSETS;
 use tidegate_broker::rim::clock::SystemClock;
 use tidegate_common::clock::Clock;
-use tidegate_tests::peer::{Peer, name, text, walk};
+use tidegate_tests::peer::{Peer, name, run_loops, text, walk};
 use tidegate_tests::sim::history::History;
 use tidegate_tests::sim::plan::Plan;
 use tidegate_tests::sim::world::World;
@@ -258,7 +258,7 @@ fn no_offset_is_told_before_the_group_is_loaded() {
         assert_eq!(heartbeat(&mut peer, "m", None, 1).await, 0, "clients have no better code here");
         let answer: ListGroupsResponse = peer.call(16, 4, &ListGroupsRequest::default()).await;
         assert_eq!(answer.error_code, 14);
-        tokio::spawn(tidegate_broker::start::run_loops(Arc::clone(&peer.surface.broker)));
+        run_loops(&peer.surface.broker);
         loaded(&peer).await;
         assert_eq!(fetch(&mut peer, GROUP).await, (0, Some(42)));
     });
@@ -286,7 +286,7 @@ fn no_answer_leaves_before_what_it_tells_of_is_released() {
         assert!(tokio::time::timeout(soon, fetch(&mut peer, GROUP)).await.is_err(), "nor may it be read");
         let beat = heartbeat(&mut peer, member, None, generation);
         assert!(tokio::time::timeout(soon, beat).await.is_err(), "nor may a heartbeat tell of its session");
-        tokio::spawn(tidegate_broker::start::run_loops(broker));
+        run_loops(&broker);
         assert_eq!(fetch(&mut peer, GROUP).await, (0, Some(2)));
     });
 }

@@ -11,7 +11,7 @@ use tidegate_broker::broker::Broker;
 use tidegate_broker::net::connection::Client;
 use tidegate_segment::disk::Disk;
 use tidegate_segment::{inspect, recover_partial};
-use tidegate_tests::peer::{Peer, batch, name, produce};
+use tidegate_tests::peer::{Peer, batch, name, produce, run_loops};
 use tidegate_tests::sim::broker::compose;
 use tidegate_tests::sim::history::History;
 use tidegate_tests::sim::plan::Plan;
@@ -53,7 +53,7 @@ fn die(world: &Arc<World>, broker: Arc<Broker>) {
 async fn a_sealed_wal_that_is_damaged_stops_the_start_until_an_operator_gives_up_the_rest() {
     let world = World::new(7, &Plan::calm(), History::new());
     let first = compose(&world).await.expect("starts");
-    let loops = tokio::spawn(tidegate_broker::start::run_loops(Arc::clone(&first)));
+    let loops = run_loops(&first);
     let mut peer = peer_of(&first);
     let topic =
         CreatableTopic::default().with_name(name(TOPIC)).with_num_partitions(1).with_replication_factor(1);

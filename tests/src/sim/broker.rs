@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use tidegate_broker::api::Surface;
 use tidegate_broker::broker::Broker;
 use tidegate_broker::config::{self, Config, Machine, Sources};
@@ -39,7 +40,13 @@ pub async fn host(world: Arc<World>) -> turmoil::Result {
 ///
 /// # Errors
 /// Why it could not start.
-pub async fn compose(world: &Arc<World>) -> anyhow::Result<Arc<Broker>> {
+///
+/// Boxed, so that the product's code is compiled here once and not in every test that awaits it.
+pub fn compose(world: &Arc<World>) -> BoxFuture<'_, anyhow::Result<Arc<Broker>>> {
+    Box::pin(composed(world))
+}
+
+async fn composed(world: &Arc<World>) -> anyhow::Result<Arc<Broker>> {
     let life = world.life();
     let clock = Arc::clone(&world.clock) as SharedClock;
     let random: SharedRandom = Arc::new(SeededRandom::new(world.seed ^ (life << 32)));
