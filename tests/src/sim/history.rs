@@ -33,6 +33,8 @@ struct Inner {
     /// The least end that an answer may show that is asked for now; likewise the log start.
     end_floor: BTreeMap<i32, i64>,
     start_floor: BTreeMap<i32, i64>,
+    /// Records below it were asked to be deleted.
+    deleted_below: BTreeMap<i32, i64>,
     producer_ids: BTreeSet<i64>,
 }
 
@@ -188,6 +190,18 @@ impl History {
         let mut inner = self.inner.lock();
         let floor = inner.start_floor.entry(partition).or_default();
         *floor = (*floor).max(start);
+    }
+
+    /// A client asks for the deletion of what lies below `to`.
+    pub fn asks_to_delete(&self, partition: i32, to: i64) {
+        let mut inner = self.inner.lock();
+        let below = inner.deleted_below.entry(partition).or_default();
+        *below = (*below).max(to);
+    }
+
+    /// Whether the record there may be deleted.
+    pub fn may_be_deleted(&self, partition: i32, offset: i64) -> bool {
+        self.inner.lock().deleted_below.get(&partition).is_some_and(|below| offset < *below)
     }
 
     /// A producer id was given to a client.

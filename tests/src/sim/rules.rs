@@ -58,7 +58,7 @@ rules! {
         "clients/finals.rs: diverging";
     I1: "a value has one offset",
         "history.rs: place";
-    I2: "a repeat of one of the last five batches gets the offset of the original, also from a later life",
+    I2: "a repeat of one of the last five batches gets the offset of the original, also from a later life, unless it was deleted",
         "clients/producer.rs: repeat";
     I3: "a sequence that does not continue is refused; one that does is never",
         "clients/producer.rs: exchange; clients/nasty.rs: bad_sequence";

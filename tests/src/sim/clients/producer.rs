@@ -229,6 +229,8 @@ impl Producer {
                 }
             }
             code if RETRIABLE.contains(&code) => {}
+            // A later life reads no batch below the log start, so it does not know this one any more.
+            OUT_OF_ORDER if self.world.history.may_be_deleted(partition, acked.base) => {}
             code => {
                 let why = format!(
                     "a repeat of {:?}, acknowledged at {} of partition {partition}, was answered {code}, offset {}",

@@ -242,6 +242,7 @@ async fn delete_records(world: &World, conn: &mut Conn) -> io::Result<()> {
     let asked = DeleteRecordsTopic::default().with_name(topic()).with_partitions(vec![partition]);
     let ask = DeleteRecordsRequest::default().with_topics(vec![asked]).with_timeout_ms(5_000);
     let floors = world.history.floors(DELETED_FROM);
+    world.history.asks_to_delete(DELETED_FROM, to);
     let answer: DeleteRecordsResponse = conn.call(DELETE_RECORDS, 2, &ask).await?;
     for part in answer.topics.iter().flat_map(|t| &t.partitions).filter(|p| p.error_code == 0) {
         world.history.note(&format!("log start of partition {DELETED_FROM} is {}", part.low_watermark));
