@@ -13,12 +13,10 @@ import argparse
 import os
 import signal
 import socket
+import struct
 import sys
 import time
 
-from kafka.protocol.fetch import FetchRequest
-from kafka.protocol.parser import KafkaProtocol
-from kafka.protocol.produce import ProduceRequest
 from kafka.record.memory_records import MemoryRecordsBuilder
 
 BURST = 32
@@ -26,24 +24,45 @@ NOT_LEADER_OR_FOLLOWER = 6
 PATIENCE_SECONDS = 60
 # Longer than the suite waits for the end: an answer in time is owed to SIGTERM alone.
 FETCH_WAIT_MS = 300_000
+PRODUCE, PRODUCE_VERSION = 0, 7
+FETCH, FETCH_VERSION = 1, 4
+
+
+def text(value):
+    return struct.pack(">h", len(value)) + value.encode()
 
 
 class Connection:
+    """Requests leave as they are made; answers are the bodies behind their correlation ids, which must come in order."""
+
     def __init__(self, bootstrap):
         host, port = bootstrap.rsplit(":", 1)
         self.socket = socket.create_connection((host, int(port)), timeout=PATIENCE_SECONDS)
-        self.protocol = KafkaProtocol(client_id="in-flight")
+        self.sent = 0
+        self.received = b""
         self.answers = []
 
     def send(self, *requests):
-        for request in requests:
-            self.protocol.send_request(request)
-        self.socket.sendall(self.protocol.send_bytes())
+        frames = b""
+        for key, version, body in requests:
+            frame = struct.pack(">hhi", key, version, self.sent) + text("in-flight") + body
+            frames += struct.pack(">i", len(frame)) + frame
+            self.sent += 1
+        self.socket.sendall(frames)
 
     def read_once(self):
-        """Takes what is there; False at the end of the connection. Answers out of order raise in the parser."""
+        """Takes what is there; False at the end of the connection."""
         data = self.socket.recv(1 << 16)
-        self.answers += [answer for _, answer in self.protocol.receive_bytes(data)]
+        self.received += data
+        while len(self.received) >= 4:
+            (length,) = struct.unpack_from(">i", self.received)
+            if len(self.received) < 4 + length:
+                break
+            answer, self.received = self.received[4 : 4 + length], self.received[4 + length :]
+            (correlation,) = struct.unpack_from(">i", answer)
+            if correlation != len(self.answers):
+                sys.exit(f"answer {len(self.answers)} is that of request {correlation}")
+            self.answers.append(answer[4:])
         return bool(data)
 
     def read_until(self, count):
@@ -60,12 +79,28 @@ def produce(topic, key):
     batch = MemoryRecordsBuilder(magic=2, compression_type=0, batch_size=1 << 16)
     batch.append(timestamp=time.time_ns() // 1_000_000, key=key.encode(), value=os.urandom(1000), headers=[])
     batch.close()
-    return ProduceRequest[7](None, -1, 30_000, [(topic, [(0, batch.buffer())])])
+    records = bytes(batch.buffer())
+    body = struct.pack(">hhii", -1, -1, 30_000, 1) + text(topic)
+    return PRODUCE, PRODUCE_VERSION, body + struct.pack(">iii", 1, 0, len(records)) + records
+
+
+def fetch(topic, partition):
+    body = struct.pack(">iiiibi", -1, FETCH_WAIT_MS, 1, 1 << 20, 0, 1) + text(topic)
+    return FETCH, FETCH_VERSION, body + struct.pack(">iiqi", 1, partition, 0, 1 << 20)
+
+
+def partition_of(answer, at):
+    """Where the one partition of the one topic begins in an answer whose topics begin at `at`."""
+    topics, name = struct.unpack_from(">ih", answer, at)
+    (partitions,) = struct.unpack_from(">i", answer, at + 6 + name)
+    if (topics, partitions) != (1, 1):
+        sys.exit(f"an answer of {topics} topics and {partitions} partitions")
+    return at + 10 + name
 
 
 def outcome(answer):
     """The offset of a Produce answer's one partition; None if the broker was no longer its leader."""
-    ((_, ((_, error, offset, *_),)),) = answer.topics
+    _, error, offset = struct.unpack_from(">ihq", answer, partition_of(answer, 0))
     if error not in (0, NOT_LEADER_OR_FOLLOWER):
         sys.exit(f"produce was answered with error {error}")
     return offset if error == 0 else None
@@ -80,7 +115,7 @@ def main():
     given = arguments.parse_args()
 
     waiting, writing = Connection(given.bootstrap), Connection(given.bootstrap)
-    waiting.send(FetchRequest[4](-1, FETCH_WAIT_MS, 1, 1 << 20, 0, [(given.topic, [(1, 0, 1 << 20)])]))
+    waiting.send(fetch(given.topic, 1))
     keys = [f"{os.getpid()}-{n}" for n in range(BURST + 1)]
     writing.send(produce(given.topic, keys[0]))
     writing.read_until(1)
@@ -102,7 +137,7 @@ def main():
         sys.exit(f"{len(writing.answers)} of {len(keys)} Produce requests were answered")
     if len(waiting.answers) != 1:
         sys.exit("the waiting fetch was not answered")
-    ((_, ((_, error, *_),)),) = waiting.answers[0].topics
+    _, error = struct.unpack_from(">ih", waiting.answers[0], partition_of(waiting.answers[0], 4))
     if error not in (0, NOT_LEADER_OR_FOLLOWER):
         sys.exit(f"the waiting fetch was answered with error {error}")
     print(f"{len(writing.answers)} Produce requests and the waiting fetch were answered")
