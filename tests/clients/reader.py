@@ -83,7 +83,6 @@ class KafkaPython:
             check_crcs=True,
             request_timeout_ms=10_000,
             reconnect_backoff_max_ms=500,
-            api_version_auto_timeout_ms=30_000,
         )
 
     def partitions(self, topics):
