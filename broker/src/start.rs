@@ -58,6 +58,8 @@ pub enum StartError {
          another bucket or prefix"
     )]
     MetadataGone,
+    #[error("the metadata node stopped: {0}")]
+    MetadataStopped(String),
     #[error("{0}")]
     Mark(String),
     #[error("the quorum answered with something else: {0}")]
@@ -97,6 +99,16 @@ pub type MarkWal<'a> = &'a mut (dyn FnMut(WalId) -> Result<(), String> + Send);
 /// # Errors
 /// See [`StartError`].
 pub async fn start(seams: Seams, mark_wal: MarkWal<'_>) -> Result<Arc<Broker>, StartError> {
+    let metadata = seams.metadata.clone();
+    tokio::select! {
+        biased;
+        started = steps(seams, mark_wal) => started,
+        // Its log failed, say: nothing that waits for it would ever be answered.
+        why = metadata.stopped() => Err(StartError::MetadataStopped(why)),
+    }
+}
+
+async fn steps(seams: Seams, mark_wal: MarkWal<'_>) -> Result<Arc<Broker>, StartError> {
     let node = seams.config.node_id;
     (seams.progress)("metadata", 0, 1);
     settled(&seams.metadata).await?;
