@@ -266,11 +266,12 @@ impl LogFiles {
         Ok(())
     }
 
-    /// The oldest segment, if another follows it and it ends below `below`.
+    /// The oldest segment, if another follows it that holds a record below `below`. Such a record is durable, and so is
+    /// the header before it: a log of which nothing is left but a segment that was never synced looks like a lost one.
     fn oldest_below(&self, below: u64) -> Option<Arc<Segment>> {
         let inner = self.inner.lock();
         let (oldest, next) = (inner.segments.front()?, inner.segments.get(1)?);
-        (next.first_seq <= below).then(|| oldest.clone())
+        (next.first_seq < below).then(|| oldest.clone())
     }
 
     fn take_number(&self) -> u32 {

@@ -78,3 +78,23 @@ fn records_within_the_room_always_find_it() {
         }
     }
 }
+
+/// Else a power loss leaves nothing that says where the log ended, and the start that knows it from elsewhere stops.
+#[test]
+fn a_segment_goes_only_once_its_successor_is_durable() {
+    let disk = SimDisk::new(3);
+    let (mut log, _) = open(&disk, 1, OpenRequest::default()).expect("opens");
+    let body = Bytes::from(vec![1; 1000]);
+    loop {
+        log.append(&Meta::default(), &[], &body).expect("there is space");
+        if log.files().file_count() == 2 {
+            break;
+        }
+        log.commit().expect("commits");
+    }
+    let durable = log.durable();
+    assert!(durable > 0 && log.next_seq() == durable + 2, "the new segment's first record is not synced");
+    assert_eq!(log.files().trim(durable + 1, 0).expect("trims"), 0);
+    disk.crash_hard();
+    assert!(seal_and_read(&disk, 1, durable).expect("nothing durable is lost").end >= durable);
+}
