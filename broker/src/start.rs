@@ -251,9 +251,14 @@ async fn adopt_former(
             forget_missing(seams, row, incarnation).await?;
             continue;
         }
-        let floor = Position(row.trim.0.saturating_sub(1));
+        let trimmed = Position(row.trim.0.saturating_sub(1));
+        // An end that the quorum has fixed was durable, whatever is left of the seal on disk.
+        let floor = match row.state {
+            WalState::Sealed { end, .. } => end.max(trimmed),
+            WalState::Open => trimmed,
+        };
         let sealed = seams.medium.seal(row.id, incarnation, floor).await.map_err(|e| with_floor(e, floor))?;
-        settle_end(seams, incarnation, &*sealed, floor).await?;
+        settle_end(seams, incarnation, &*sealed, trimmed).await?;
         let end = sealed.end();
         kept.push(Arc::clone(&sealed));
         let adopted = storage.adopt(sealed)?;
@@ -272,11 +277,11 @@ async fn settle_end(
     seams: &Seams,
     executor: Incarnation,
     sealed: &dyn SealedWal,
-    floor: Position,
+    trimmed: Position,
 ) -> Result<(), StartError> {
     let wal = sealed.id();
     // What is trimmed was not given up: it is in the bucket.
-    let end = sealed.given_up_to().map_or(sealed.end(), |_| sealed.end().max(floor));
+    let end = sealed.given_up_to().map_or(sealed.end(), |_| sealed.end().max(trimmed));
     let counts = sealed_at(seams, Command::SealWal { wal, executor, end }).await?;
     if counts == end {
         return Ok(());

@@ -49,8 +49,9 @@ fn die(world: &Arc<World>, broker: Arc<Broker>) {
     world.new_life();
 }
 
-#[tokio::test]
-async fn a_sealed_wal_that_is_damaged_stops_the_start_until_an_operator_gives_up_the_rest() {
+/// A world of which two lives are over: the first wrote eight records, which only its WAL holds; the second had the quorum
+/// fix that WAL's end. With the path of the WAL's segment, and where its records' values are.
+async fn after_two_lives() -> (Arc<World>, String, Vec<usize>) {
     let world = World::new(7, &Plan::calm(), History::new());
     let first = compose(&world).await.expect("starts");
     let loops = run_loops(&first);
@@ -82,11 +83,18 @@ async fn a_sealed_wal_that_is_damaged_stops_the_start_until_an_operator_gives_up
     let bytes = world.disk().bytes(&path).expect("read");
     let places: Vec<usize> = (0..bytes.len() - 5).filter(|&at| &bytes[at..at + 5] == b"value").collect();
     assert_eq!(places.len(), 8, "one place per record");
+    (world, path, places)
+}
+
+#[tokio::test]
+async fn a_sealed_wal_that_is_damaged_stops_the_start_until_an_operator_gives_up_the_rest() {
+    let (world, path, places) = after_two_lives().await;
     world.disk().flip(&path, places[5] as u64, 0x10);
 
     world.heal();
     let refused = compose(&world).await.err().expect("damage to acknowledged records stops the start");
-    assert!(refused.to_string().contains(segment.as_str()), "names the file: {refused}");
+    assert!(refused.to_string().contains(&path), "names the file: {refused}");
+    assert!(refused.to_string().contains("add --floor"), "names what the quorum knows: {refused}");
     world.disk().kill();
     world.new_life();
 
@@ -102,6 +110,25 @@ async fn a_sealed_wal_that_is_damaged_stops_the_start_until_an_operator_gives_up
     die(&world, fourth);
     let fifth = compose(&world).await.expect("and keeps to it");
     assert_eq!(end_offset(&mut peer_of(&fifth)).await, 5);
+}
+
+#[tokio::test]
+async fn a_wal_whose_seal_is_damaged_too_is_given_up_to_what_the_quorum_knows() {
+    let (world, path, places) = after_two_lives().await;
+    let names = world.disk().list("wal").expect("listed");
+    let seal =
+        names.iter().find(|n| n.starts_with("0000000000000001") && n.ends_with("seal")).expect("a seal");
+    world.disk().flip(&format!("wal/{seal}"), 20, 0x10);
+    world.disk().flip(&path, places[5] as u64, 0x10);
+    world.heal();
+    let refused = compose(&world).await.err().expect("a damaged seal stops the start").to_string();
+    world.disk().kill();
+    world.new_life();
+    let floor = refused.split("--floor ").nth(1).and_then(|rest| rest.split(')').next()?.parse().ok());
+    let floor = floor.unwrap_or_else(|| panic!("names the floor: {refused}"));
+    recover_partial(&world.disk(), "wal", 1, 0, floor).expect("recovered in part");
+    let next = compose(&world).await.expect("the quorum takes the operator's word");
+    assert_eq!(end_offset(&mut peer_of(&next)).await, 5);
 }
 
 /// Where the quorum has the first WAL end.
